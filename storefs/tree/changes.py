@@ -1,0 +1,267 @@
+"""Create and remove names, in terms of objects.
+
+The middle of `tree.Tree`. Every change is noted in the directory it happens in, so that listings
+that were asked for before it do not undo it. A delete carries the version that was seen; if another
+one is there, the answer is ESTALE and the kernel looks the name up again by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from storefs.drivers.models import Condition, ObjectAttributes
+from storefs.errors import (
+    IsADirectory,
+    NameTaken,
+    NotADirectory,
+    NotALink,
+    NotEmpty,
+    ObjectChanged,
+    ObjectExists,
+    ReadOnly,
+)
+from storefs.tree import names
+from storefs.tree.inode import Entry, Inode, Kind, Standing
+from storefs.tree.lookup import MAX_LINK_BYTES, Lookup, Missing
+
+if TYPE_CHECKING:
+    from storefs.store.version import Version
+    from storefs.units import InodeNumber
+
+log = logging.getLogger(__name__)
+
+LINK_MODE = str(Kind.SYMLINK.value | 0o777)
+
+
+class Changes(Lookup):
+    """Everything that gives a name or takes it."""
+
+    def check_writable(self, path: str = "") -> None:
+        """Raises ReadOnly on a read-only mount."""
+        if self.config.read_only:
+            raise ReadOnly(path)
+
+    def new_name(self, parent: Inode, name: bytes) -> str:
+        """A name to create in a directory, checked."""
+        self.check_writable(parent.path)
+        return names.decode_new(name, parent.key, self.store.capabilities.max_key_bytes)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def create(self, parent: Inode, name: bytes, *, exclusive: bool) -> Inode:
+        """A new file that only this mount sees until its first commit.
+
+        An existing one is given back unless `exclusive`; the kernel asked before, so this happens
+        only when two processes create at once.
+        """
+        text = self.new_name(parent, name)
+        child = parent.children.get(text)
+        if child is not None and self.is_here(child):
+            if exclusive or child.is_dir:
+                raise NameTaken(child.path)
+            return child
+        inode = self.table.add(parent, text, Kind.FILE)
+        inode.mtime_ns = inode.ctime_ns = time.time_ns()
+        self.directory(parent).here[text] = inode
+        return inode
+
+    def committed(self, number: InodeNumber, key: str, version: Version) -> None:
+        """A file's bytes are in the store as `version`; told by the handles."""
+        try:
+            inode = self.table.get(number)
+        except Exception:  # forgotten meanwhile: the next lookup asks the store
+            return
+        local = self.files.local(number)
+        inode.etag, inode.size = version.etag, version.size
+        inode.mtime_ns = local.mtime_ns if local is not None else inode.mtime_ns
+        now = trio.current_time()
+        inode.fresh_until = now + self.config.metadata_ttl_seconds
+        parent = inode.parent
+        if inode.standing is not Standing.CURRENT or parent is None:
+            return
+        self.remembered.note_inode(inode)
+        directory = self.directory(parent)
+        directory.here.pop(inode.name, None)
+        entry = Entry(inode.name, inode.kind, inode.size, inode.mtime_ns, inode.etag)
+        directory.changed(inode.name, entry, now)
+        self._appeared(parent)
+
+    def _appeared(self, directory: Inode) -> None:
+        """A directory has an object below it again: it need not be kept by hand."""
+        now = trio.current_time()
+        inode: Inode | None = directory
+        while inode is not None and inode.directory is not None and inode.directory.sticky:
+            inode.directory.sticky = False
+            if inode.parent is not None:
+                parent = self.directory(inode.parent)
+                parent.here.pop(inode.name, None)
+                parent.changed(inode.name, Entry(inode.name, Kind.DIRECTORY), now)
+            inode = inode.parent
+
+    def _stays(self, directory: Inode) -> None:
+        """Something was removed: the directory stays, though its last object may be gone."""
+        inode = directory
+        while inode.parent is not None:
+            known = self.directory(inode)
+            if known.sticky:
+                return
+            known.sticky = True
+            self.directory(inode.parent).here[inode.name] = inode
+            inode = inode.parent
+
+    async def unlink(self, parent: Inode, name: str) -> None:
+        """Remove a file; open handles go on reading."""
+        self.check_writable(parent.path)
+        inode = await self.existing(parent, name)
+        if inode.is_dir:
+            raise IsADirectory(inode.path)
+        await self.files.discard(inode.number)
+        if inode.etag:
+            if self.files.has_handles(inode.number):
+                await self.files.keep_unlinked(inode.number)
+            try:
+                await self.store.delete(inode.key, if_match=inode.etag)
+            except ObjectChanged:
+                self.expire(inode)
+                raise
+        self.removed(inode)
+
+    def removed(self, inode: Inode) -> None:
+        """The name is gone, by our own doing."""
+        parent = inode.parent
+        if parent is None:
+            return
+        self.remembered.forget(inode.key)
+        directory = self.directory(parent)
+        directory.here.pop(inode.name, None)
+        directory.changed(inode.name, None, trio.current_time())
+        self.table.detach(inode, Standing.REMOVED)
+        inode.ctime_ns = time.time_ns()
+        self._stays(parent)
+
+    def expire(self, inode: Inode) -> None:
+        """The store showed another version: ask it at the next question."""
+        inode.fresh_until = 0.0
+        if inode.parent is not None:
+            directory = self.directory(inode.parent)
+            directory.changes.pop(inode.name, None)
+            directory.invalidate()
+
+    # -- directories ---------------------------------------------------------------------------
+
+    async def mkdir(self, parent: Inode, name: bytes) -> Inode:
+        """A marked directory: an empty object whose key ends with `/`."""
+        text = self.new_name(parent, name)
+        if not isinstance(await self.resolve(parent, text), Missing):
+            raise NameTaken(parent.path + text)
+        key = parent.key + text + "/"
+        create_only = self.store.capabilities.conditional_put is not Condition.NONE
+        try:
+            await self.store.put(key, b"", if_none_match="*" if create_only else None)
+        except ObjectExists:
+            self.directory(parent).invalidate()
+            raise NameTaken(parent.path + text) from None
+        inode = self._named(parent, text, Kind.DIRECTORY)
+        directory = self.directory(inode)
+        directory.entries, directory.listed_at = {}, trio.current_time()
+        directory.announced = False
+        return inode
+
+    def _named(self, parent: Inode, name: str, kind: Kind, version: Version | None = None) -> Inode:
+        """The inode of something that was just stored under a name."""
+        now = trio.current_time()
+        inode = self.table.add(parent, name, kind)
+        inode.mtime_ns = inode.ctime_ns = time.time_ns()
+        inode.fresh_until = now + self.config.metadata_ttl_seconds
+        if version is not None:
+            inode.etag, inode.size = version.etag, version.size
+            self.remembered.note_inode(inode)
+        entry = Entry(name, kind, inode.size, inode.mtime_ns, inode.etag)
+        self.directory(parent).changed(name, entry, now)
+        self._appeared(parent)
+        return inode
+
+    async def rmdir(self, parent: Inode, name: str) -> None:
+        """Remove an empty directory: its marker, and the flag that only storefs sees."""
+        self.check_writable(parent.path)
+        inode = await self.existing(parent, name)
+        if not inode.is_dir:
+            raise NotADirectory(inode.path)
+        await self.check_empty(inode)
+        await self.remove_markers(inode)
+        directory = self.directory(inode)
+        directory.sticky = False
+        directory.here.clear()
+        self.removed(inode)
+
+    async def check_empty(self, inode: Inode) -> None:
+        """Raises NotEmpty if the directory has a name that the mount shows, or hides."""
+        directory = self.directory(inode)
+        if any(not child.is_dir or self.is_here(child) for child in directory.here.values()):
+            raise NotEmpty(inode.path)
+        prefix = inode.key
+        page, _ = await self.store.list_page(prefix, delimiter=None, max_keys=3)
+        if any(found.name not in (prefix, prefix + names.FLAG_NAME) for found in page):
+            directory.invalidate()
+            raise NotEmpty(inode.path)
+
+    async def remove_markers(self, inode: Inode) -> None:
+        """Delete what only says that a directory is there."""
+        prefix = inode.key
+        page, _ = await self.store.list_page(prefix, delimiter=None, max_keys=3)
+        for found in page:
+            if found.name in (prefix, prefix + names.FLAG_NAME):
+                await self.store.delete(found.name, if_match=found.etag)
+        if self.directory(inode).folder_marker:
+            await self.store.delete(prefix[:-1] + names.FOLDER_SUFFIX)
+
+    # -- symbolic links ------------------------------------------------------------------------
+
+    async def symlink(self, parent: Inode, name: bytes, target: bytes) -> Inode:
+        """An object that holds the target and says so in its metadata, as s3fs-fuse writes it.
+
+        A listing does not tell it from a file, so the directory is flagged first.
+        """
+        text = self.new_name(parent, name)
+        if not isinstance(await self.resolve(parent, text), Missing):
+            raise NameTaken(parent.path + text)
+        if len(target) > MAX_LINK_BYTES:
+            raise NotALink(parent.path + text)
+        await self._announce(parent)
+        create_only = self.store.capabilities.conditional_put is not Condition.NONE
+        try:
+            version = await self.store.put(
+                parent.key + text,
+                target,
+                if_none_match="*" if create_only else None,
+                attributes=ObjectAttributes(metadata={"mode": LINK_MODE}),
+            )
+        except ObjectExists:
+            self.directory(parent).invalidate()
+            raise NameTaken(parent.path + text) from None
+        return self._named(parent, text, Kind.SYMLINK, version)
+
+    async def _announce(self, parent: Inode) -> None:
+        directory = self.directory(parent)
+        if directory.announced:
+            return
+        create_only = self.store.capabilities.conditional_put is not Condition.NONE
+        with contextlib.suppress(ObjectExists, ObjectChanged):  # another mount announced it
+            await self.store.put(
+                parent.key + names.FLAG_NAME,
+                b"{}\n",
+                if_none_match="*" if create_only else None,
+                attributes=ObjectAttributes(content_type="application/json"),
+            )
+        directory.announced = True
+
+    async def readlink(self, inode: Inode) -> bytes:
+        """The target of a symbolic link."""
+        if inode.kind is not Kind.SYMLINK:
+            raise NotALink(inode.path)
+        return await self.store.get_range(inode.key, 0, inode.size, if_match=inode.etag)
