@@ -140,11 +140,15 @@ class WriteConfig:
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """Where log lines go: a file, else journal or syslog (daemon), else stderr."""
+    """Where log lines go: a file, else journal or syslog (daemon), else stderr.
+
+    `fallback_dir` takes `storefs.log` for a daemon on a machine with neither journal nor syslog.
+    """
 
     level: str = "info"
     file: Path | None = None
     foreground: bool = True
+    fallback_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
