@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.buckets import LocalBucket, S3Bucket
+from tests.support.commands import eventually
 from tests.support.mounting import Mount, is_mounted
 from tests.support.places import Place, assert_no_traceback
 from tests.support.relay import Relay
@@ -105,20 +108,64 @@ def place(shared: Place, request: pytest.FixtureRequest) -> Iterator[Place]:
         shared.relay.heal()
 
 
+@dataclass(frozen=True)
+class Probed:
+    """A bucket whose conditional writes a mount has tried, and the file where it noted that."""
+
+    bucket: S3Bucket
+    relay: Relay
+    noted: Path
+
+
+@pytest.fixture(scope="session")
+def probed(
+    tmp_path_factory: pytest.TempPathFactory,
+    new_bucket: Callable[[str], tuple[Bucket, Relay | None]],
+) -> Probed:
+    """As on a machine that has written to this store before; the first mount does it when idle."""
+    bucket, relay = new_bucket("s3")
+    assert isinstance(bucket, S3Bucket)
+    assert relay is not None
+    mount = Mount(bucket.url, tmp_path_factory.mktemp("probe"), env=bucket.env, flags=bucket.flags)
+    try:
+        mount.mount()
+        mount.sh("echo first > file; mkdir a; echo second > a/file")
+        noted = mount.state_dir / "stores.json"
+        eventually(noted.exists, within=30, what="the note of what the store can do")
+        mount.umount()
+    finally:
+        mount.close()
+    return Probed(bucket, relay, noted)
+
+
 @pytest.fixture
-def own(
-    new_bucket: Callable[[str], tuple[Bucket, Relay | None]], tmp_path: Path
-) -> Iterator[Callable[..., Place]]:
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Place]]:
     """Make mounts for one test alone: `own("s3", "--timeout", "3")`, not mounted yet.
 
-    With `like=` another mount of the same bucket.
+    With `like=` another mount of the same bucket. The mount of an S3 bucket is of a prefix of its
+    own, and knows the store's conditional writes.
     """
     made: list[Place] = []
 
+    def bucket_of(kind: str) -> tuple[Bucket, Relay | None]:
+        if kind == "local":
+            return LocalBucket(tmp_path / f"bucket{len(made)}"), None
+        probed: Probed = request.getfixturevalue("probed")
+        probed.relay.forget()
+        prefix = f"{tmp_path.parent.name}/{tmp_path.name}/{len(made)}/"
+        whole = probed.bucket
+        return S3Bucket(whole.server, whole.endpoint_url, name=whole.name, prefix=prefix), (
+            probed.relay
+        )
+
     def make(kind: str, *flags: str, like: Place | None = None) -> Place:
-        bucket, relay = (like.bucket, like.relay) if like is not None else new_bucket(kind)
-        directory = tmp_path / f"{len(made)}"
-        mount = Mount(bucket.url, directory, env=bucket.env, flags=[*bucket.flags, *flags])
+        bucket, relay = (like.bucket, like.relay) if like is not None else bucket_of(kind)
+        mount = Mount(
+            bucket.url, tmp_path / f"{len(made)}", env=bucket.env, flags=[*bucket.flags, *flags]
+        )
+        if relay is not None:
+            mount.state_dir.mkdir(mode=0o700)
+            shutil.copy(request.getfixturevalue("probed").noted, mount.state_dir)
         made.append(Place(mount, bucket, ".", relay))
         return made[-1]
 

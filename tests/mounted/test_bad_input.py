@@ -159,6 +159,12 @@ def test_a_mount_point_that_is_a_file(own: Callable[..., Place]) -> None:
     is_one_clear_line(mount.try_mount(), mount, str(mount.path))
 
 
+def test_a_mount_point_with_something_in_it(own: Callable[..., Place]) -> None:
+    mount = own("local").mount
+    (mount.path / "hidden-by-the-mount").write_text("")
+    is_one_clear_line(mount.try_mount(), mount, str(mount.path), "hidden-by-the-mount")
+
+
 def test_a_mount_point_that_is_taken_by_another_storefs(own: Callable[..., Place]) -> None:
     first = own("local").mount
     first.mount()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.support.buckets import Bucket
     from tests.support.relay import Relay
 
+from tests.support.commands import eventually
 from tests.support.mounting import Mount
 from tests.support.places import Place
 
@@ -37,6 +38,7 @@ def known(
     )
     mount.mount()
     mount.sh("echo probe > first")
+    eventually((mount.state_dir / "stores.json").exists, within=30, what="the store's probe")
     mount.umount()
     bucket.put("dir/file", b"hello")
     bucket.put_many({f"many/{n:04}": b"x" * (n % 7) for n in range(1000)})

@@ -79,12 +79,16 @@ def is_ours(key: str) -> bool:
 
 @dataclass(slots=True)
 class S3Bucket:
-    """A new bucket on a server; the mount reaches it at `endpoint_url`, which may be a relay's."""
+    """A bucket on a server, new unless named, or what is under a prefix of it.
+
+    The mount reaches it at `endpoint_url`, which may be a relay's; the test goes past that.
+    """
 
     server: S3Server
     endpoint_url: str
     kind: str = "s3"
     name: str = ""
+    prefix: str = ""
     client: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,7 +98,7 @@ class S3Bucket:
     @property
     def url(self) -> str:
         """What `storefs mount` is given."""
-        return f"s3://{self.name}"
+        return f"s3://{self.name}/{self.prefix}".rstrip("/")
 
     @property
     def flags(self) -> list[str]:
@@ -123,12 +127,12 @@ class S3Bucket:
             more["ContentType"] = content_type
         if metadata is not None:
             more["Metadata"] = metadata
-        self.client.put_object(Bucket=self.name, Key=key, Body=body, **more)
+        self.client.put_object(Bucket=self.name, Key=self.prefix + key, Body=body, **more)
 
     def get(self, key: str) -> bytes:
         """One GET."""
         try:
-            body = self.client.get_object(Bucket=self.name, Key=key)["Body"]
+            body = self.client.get_object(Bucket=self.name, Key=self.prefix + key)["Body"]
         except self.client.exceptions.NoSuchKey:
             raise KeyError(key) from None
         data: bytes = body.read()
@@ -137,7 +141,7 @@ class S3Bucket:
     def head(self, key: str) -> Stored:
         """One HEAD."""
         try:
-            told = self.client.head_object(Bucket=self.name, Key=key)
+            told = self.client.head_object(Bucket=self.name, Key=self.prefix + key)
         except self.client.exceptions.ClientError:
             raise KeyError(key) from None
         return Stored(
@@ -150,14 +154,18 @@ class S3Bucket:
     def all_keys(self, prefix: str = "") -> list[str]:
         """As many LISTs as it takes."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.name, Prefix=prefix
+            Bucket=self.name, Prefix=self.prefix + prefix
         )
-        found = [one["Key"] for page in pages for one in page.get("Contents", [])]
+        found = [
+            one["Key"].removeprefix(self.prefix)
+            for page in pages
+            for one in page.get("Contents", [])
+        ]
         return sorted(key for key in found if not is_ours(key))
 
     def delete(self, key: str) -> None:
         """One DELETE."""
-        self.client.delete_object(Bucket=self.name, Key=key)
+        self.client.delete_object(Bucket=self.name, Key=self.prefix + key)
 
     def put_many(self, bodies: dict[str, bytes]) -> None:
         """Sixteen at a time."""
