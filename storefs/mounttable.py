@@ -118,8 +118,9 @@ def resolve(path: str, table: list[MountEntry] | None = None) -> str:
             done = os.path.dirname(done)
             continue
         here = os.path.join(done, name)
-        if here in mounts:
-            return os.path.normpath(os.path.join(here, *rest))
+        if any(is_inside(here, mount) for mount in mounts):
+            done = here
+            continue
         try:
             target = os.readlink(here)
         except OSError:  # no link, or nothing there

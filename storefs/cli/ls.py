@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from storefs import control, mounttable
 from storefs.cli import text
@@ -80,9 +80,8 @@ def _objects(store: StoreConfig, *, recursive: bool) -> Iterator[Object]:
     """What is below the prefix, page by page; where nothing is, the object of that very key."""
     from storefs.drivers import open_driver
 
-    opened: Any = open_driver(replace(store, read_only=True))
-    driver, connection = opened[0], opened[1]
-    container, prefix = store.url.bucket, store.url.prefix
+    driver, connection, container = open_driver(replace(store, read_only=True))
+    prefix = store.url.prefix
     try:
         marker, any_found = None, False
         while True:

@@ -80,6 +80,13 @@ def _serve_as_daemon(settings: Settings, pipe: daemon.ReadyPipe) -> int:
         return USAGE
 
 
+def only_cause(error: Exception) -> Exception:
+    """The one error inside groups of one, as a nursery raises them."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 def _serve(config: MountConfig, pipe: daemon.ReadyPipe | None) -> int:
     """Serve the mount until it is unmounted; failures of the start are told in one line."""
     where = log.configure(config.log)
@@ -95,13 +102,15 @@ def _serve(config: MountConfig, pipe: daemon.ReadyPipe | None) -> int:
         from storefs.mount import run
 
         return run(config, ready=ready)
-    except StorefsError as exc:
-        line = explain(exc, config.store)
-        if started or pipe is not None:
-            logger.error("%s", line)
     except Exception as exc:
-        logger.exception("the mount of %s ended", config.store.url)
-        line = f"{type(exc).__name__}: {exc}; its traceback is in {where}"
+        cause = only_cause(exc)
+        if isinstance(cause, StorefsError):
+            line = explain(cause, config.store)
+            if started or pipe is not None:
+                logger.error("%s", line)
+        else:
+            logger.exception("the mount of %s ended", config.store.url)
+            line = f"{type(cause).__name__}: {cause}; its traceback is in {where}"
     if pipe is not None:
         pipe.failed(one_line(line))
     else:
