@@ -128,7 +128,8 @@ class Operations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         if not stat_module.S_ISREG(mode):
             raise pyfuse3.FUSEError(errno.EPERM)
-        handle, inode = self._create(parent_inode, name, mode, os.O_WRONLY | os.O_EXCL, ctx)
+        flags = os.O_WRONLY | os.O_EXCL
+        handle, inode = await self._create(parent_inode, name, mode, flags, ctx)
         await self.files.flush(handle)
         await self.files.release(handle)
         return self._told(inode)
@@ -177,19 +178,19 @@ class Operations(pyfuse3.Operations):
 
     # -- files ---------------------------------------------------------------------------------
 
-    def _create(
+    async def _create(
         self, parent: InodeT, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[HandleNumber, Inode]:
         inode = self.tree.create(
             self.tree.parent_of(InodeNumber(parent)), name, exclusive=bool(flags & os.O_EXCL)
         )
-        handle = self._handle(inode, flags)
+        handle = await self._handle(inode, flags)
         self._own(inode, mode, ctx)
         return handle, inode
 
-    def _handle(self, inode: Inode, flags: int) -> HandleNumber:
+    async def _handle(self, inode: Inode, flags: int) -> HandleNumber:
         access = flags & os.O_ACCMODE
-        return self.files.open(
+        return await self.files.open(
             inode.number,
             inode.key,
             Version(inode.etag, inode.size, inode.mtime_ns) if inode.etag else None,
@@ -203,7 +204,7 @@ class Operations(pyfuse3.Operations):
     async def create(
         self, parent_inode: InodeT, name: bytes, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        handle, inode = self._create(parent_inode, name, mode, flags, ctx)
+        handle, inode = await self._create(parent_inode, name, mode, flags, ctx)
         return self._info(handle), self._told(inode)
 
     def _info(self, handle: HandleNumber) -> pyfuse3.FileInfo:
@@ -217,7 +218,7 @@ class Operations(pyfuse3.Operations):
             raise IsADirectory(found.path)
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             self.tree.check_writable(found.path)
-        return self._info(self._handle(found, flags))
+        return self._info(await self._handle(found, flags))
 
     @handler
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:

@@ -120,16 +120,25 @@ class Changes(Lookup):
         inode = await self.existing(parent, name)
         if inode.is_dir:
             raise IsADirectory(inode.path)
-        await self.files.discard(inode.number)
-        if inode.etag:
-            if self.files.has_handles(inode.number):
-                await self.files.keep_unlinked(inode.number)
-            try:
-                await self.store.delete(inode.key, if_match=inode.etag)
-            except ObjectChanged:
-                self.expire(inode)
-                raise
+        await self._unlink(inode)
         self.removed(inode)
+
+    async def _unlink(self, inode: Inode) -> None:
+        """Take the object away; its bytes stay with whoever has it open."""
+        is_open = self.files.has_handles(inode.number)
+        if is_open:
+            await self.files.keep_unlinked(inode.number)
+        try:
+            if inode.etag:  # looked at now: a commit may have ended while the bytes were kept
+                await self.store.delete(inode.key, if_match=inode.etag)
+        except BaseException as exc:
+            if is_open:
+                await self.files.restore_unlinked(inode.number)
+            if isinstance(exc, ObjectChanged):
+                self.expire(inode)
+            raise
+        if not is_open:
+            await self.files.discard(inode.number)
 
     def removed(self, inode: Inode) -> None:
         """The name is gone, by our own doing."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from storefs.store.version import Version
     from storefs.units import InodeNumber
 
@@ -33,8 +35,8 @@ class LocalFiles(Protocol):
     def has_handles(self, number: InodeNumber) -> bool:
         """True while a handle is open."""
 
-    async def settle(self, number: InodeNumber) -> None:
-        """Store what is not stored yet; raises what the store says."""
+    def held(self, number: InodeNumber) -> AbstractAsyncContextManager[None]:
+        """Inside, everything is stored and nothing changes; entering raises what the store says."""
 
     def moved(self, number: InodeNumber, key: str, version: Version) -> None:
         """The object has another key (and, made by copying, perhaps another ETag)."""
@@ -42,5 +44,8 @@ class LocalFiles(Protocol):
     async def keep_unlinked(self, number: InodeNumber) -> None:
         """Make the bytes outlive their object, for the open handles."""
 
+    async def restore_unlinked(self, number: InodeNumber) -> None:
+        """The object was not removed after all."""
+
     async def discard(self, number: InodeNumber) -> None:
-        """Drop what is not stored; nothing of it reaches the store afterwards."""
+        """Drop what is not stored and whatever is open; nothing of it reaches the store."""

@@ -8,6 +8,7 @@ EXDEV and copy by themselves, as between two disks.
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,6 +21,7 @@ from storefs.errors import (
     NameTaken,
     NotADirectory,
     ObjectChanged,
+    ObjectExists,
     StoreError,
 )
 from storefs.store.version import Version, is_md5
@@ -65,33 +67,45 @@ class Renames(Changes):
     ) -> None:
         if there is not None and there.is_dir:
             raise IsADirectory(there.path)
-        await self.files.settle(inode.number)
-        if there is not None:
-            await self.files.discard(there.number)
-            if there.etag and self.files.has_handles(there.number):
-                await self.files.keep_unlinked(there.number)
-        old_key, old_etag = inode.key, inode.etag
-        if not old_etag:  # created and never flushed: only the name changes
-            self._moved(inode, new_parent, name, None)
-            return
+        async with self.files.held(inode.number):
+            old_key, old_etag = inode.key, inode.etag
+            if not old_etag:  # created and never flushed: only the name changes
+                if there is not None:
+                    await self._unlink(there)
+                self._moved(inode, new_parent, name, None)
+                return
+            version = await self._copy_over(inode, new_parent.key + name, there)
+            try:
+                await self.store.delete(old_key, if_match=old_etag)
+            except ObjectChanged:
+                log.warning("%s changed while it was renamed; the new version stays", old_key)
+            self._moved(inode, new_parent, name, version)
+
+    async def _copy_over(self, inode: Inode, dst: str, there: Inode | None) -> Version:
+        """Copy a file's object to a key; who has the old object there open keeps its bytes."""
+        is_open = there is not None and self.files.has_handles(there.number)
+        if there is not None and is_open:
+            await self.files.keep_unlinked(there.number)
         if_match, if_none_match = self._condition(there)
         try:
             version = await self._copy(
-                Object(old_key, inode.size, etag=old_etag),
-                new_parent.key + name,
+                Object(inode.key, inode.size, etag=inode.etag),
+                dst,
                 if_match=if_match,
                 if_none_match=if_none_match,
             )
-        except ObjectChanged:
-            self.expire(inode)
-            if there is not None:
-                self.expire(there)
+        except BaseException as exc:
+            if there is not None and is_open:
+                await self.files.restore_unlinked(there.number)
+            if isinstance(exc, (ObjectChanged, ObjectExists)):
+                self.expire(inode)
+                self.directory(inode.parent or inode).invalidate()
+                if there is not None:
+                    self.expire(there)
             raise
-        try:
-            await self.store.delete(old_key, if_match=old_etag)
-        except ObjectChanged:
-            log.warning("%s changed while it was renamed; the new version stays", old_key)
-        self._moved(inode, new_parent, name, version)
+        if there is not None and not is_open:
+            await self.files.discard(there.number)
+        return version
 
     def _condition(self, there: Inode | None) -> tuple[str | None, str | None]:
         """If-Match and If-None-Match for a copy over `there`, where the store has them."""
@@ -163,15 +177,16 @@ class Renames(Changes):
             if not there.is_dir:
                 raise NotADirectory(there.path)
             await self.check_empty(there)
-        for child in list(self._files_below(inode)):
-            await self.files.settle(child.number)
-        old, new = inode.key, new_parent.key + name + "/"
-        sources = await self._objects_below(old)
-        versions = await self._copy_all(sources, old, new)
-        failed = await self.store.delete_many({found.name: found.etag for found in sources})
-        for key, reason in failed.items():
-            log.error("%s was copied but not removed: %s", key, reason)
-        self._directory_moved(inode, new_parent, name, versions)
+        async with AsyncExitStack() as stack:
+            for child in list(self._files_below(inode)):
+                await stack.enter_async_context(self.files.held(child.number))
+            old, new = inode.key, new_parent.key + name + "/"
+            sources = await self._objects_below(old)
+            versions = await self._copy_all(sources, old, new)
+            failed = await self.store.delete_many({found.name: found.etag for found in sources})
+            for key, reason in failed.items():
+                log.error("%s was copied but not removed: %s", key, reason)
+            self._directory_moved(inode, new_parent, name, versions)
 
     async def _objects_below(self, prefix: str) -> list[Object]:
         found: list[Object] = []

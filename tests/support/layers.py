@@ -6,6 +6,7 @@ moment, and every time-out would fire.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from storefs.drivers.memory import MemoryConnection, MemoryDriver
 from storefs.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from storefs.store.version import Version
     from storefs.units import InodeNumber
@@ -80,14 +81,19 @@ class NoFiles:
     def has_handles(self, number: InodeNumber) -> bool:
         return number in self.open
 
-    async def settle(self, number: InodeNumber) -> None:
+    @asynccontextmanager
+    async def held(self, number: InodeNumber) -> AsyncIterator[None]:
         self.locals.pop(number, None)
+        yield
 
     def moved(self, number: InodeNumber, key: str, version: Version) -> None:
         self.moves.append((number, key, version))
 
     async def keep_unlinked(self, number: InodeNumber) -> None:
         self.kept.append(number)
+
+    async def restore_unlinked(self, number: InodeNumber) -> None:
+        self.kept.remove(number)
 
     async def discard(self, number: InodeNumber) -> None:
         self.locals.pop(number, None)
