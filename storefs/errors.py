@@ -50,6 +50,9 @@ class StoreError(StorefsError):
 
     retryable = False
 
+    position: int | None = None
+    """Of an append that failed on its way: the length that the object has reached, in bytes."""
+
     def __init__(
         self,
         message: str = "",
