@@ -25,6 +25,8 @@ NEAR_BYTES = 8 * MIB
 """As far from its front a proven stream still takes a read for its own."""
 NEAR_UNPROVEN_BYTES = 256 * KIB
 """The same before its second read: two requests of the kernel's usual 128 KiB, changed places."""
+OUT_OF_ORDER = 4
+"""So many reads ahead of its turn one may arrive even where a stream is young; a guess."""
 RECENT_READS = 64
 """A proven stream that was read so lately does not give way to a single read elsewhere."""
 DENSE = 4
@@ -38,7 +40,7 @@ class Stream:
 
     start: int
     front: int  # end of the furthest read
-    reached: int  # fetched, or being fetched, up to here; INVARIANT: reached >= front, or the end
+    reached: int  # fetched, or being fetched, up to here; below front after skipping forward
     used: int  # number of the read that came last
     proven: bool = False
 
@@ -113,7 +115,7 @@ class Window:
         """What to fetch now so that the window is full, and in which requests."""
         window = window_bytes(stream.progress, self.chunk_bytes, self.limit_bytes)
         request = request_bytes(window, self.chunk_bytes)
-        stream.reached = max(stream.reached, self._border(stream.front))
+        stream.reached = max(stream.reached, min(self._border(stream.front), size))
         target = min(self._border(stream.front + window), size)
         # Not a chunk at a time: wait until a whole request fits, or all that is left of the object.
         if target <= stream.reached or (target < size and target - stream.reached < request):
@@ -155,8 +157,10 @@ class Window:
 
 def is_near(stream: Stream, span: ByteRange) -> bool:
     """Does a read belong to the stream?"""
-    near = max(2 * len(span), stream.progress) if stream.proven else len(span)
-    near = min(max(near, 0), NEAR_BYTES if stream.proven else NEAR_UNPROVEN_BYTES)
+    if stream.proven:
+        near = min(max(OUT_OF_ORDER * len(span), stream.progress), NEAR_BYTES)
+    else:
+        near = min(len(span), NEAR_UNPROVEN_BYTES)
     return stream.front - near - len(span) <= span.start <= stream.front + near
 
 
