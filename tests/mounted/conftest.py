@@ -85,7 +85,7 @@ def shared(
     directory = tmp_path_factory.mktemp(f"mount-{request.param}")
     mount = Mount(bucket.url, directory, env=bucket.env, flags=[*bucket.flags, *SHORT_TTL])
     mount.mount()
-    yield Place(mount, bucket, "", relay)
+    yield Place(mount, bucket, relay=relay)
     crashed = not mount.pids()
     if not crashed:
         mount.umount()
@@ -102,7 +102,6 @@ def place(shared: Place, request: pytest.FixtureRequest) -> Iterator[Place]:
         mount.close()
         mount.mount()
     name = re.sub(r"\W+", "-", request.node.name)[:80].strip("-")
-    mount.sh(f"mkdir '{name}'")
     yield Place(mount, shared.bucket, name, shared.relay)
     if shared.relay is not None:
         shared.relay.heal()
@@ -166,7 +165,7 @@ def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[...
         if relay is not None:
             mount.state_dir.mkdir(mode=0o700)
             shutil.copy(request.getfixturevalue("probed").noted, mount.state_dir)
-        made.append(Place(mount, bucket, ".", relay))
+        made.append(Place(mount, bucket, relay=relay))
         return made[-1]
 
     yield make

@@ -145,7 +145,7 @@ def test_an_empty_file_and_a_truncated_one_are_stored(place: Place) -> None:
     place.put("full", b"bytes")
     place.sh("touch empty; : > full")
     assert place.get("empty") == b""
-    shows(place, f"{place.name}/full", b"")
+    shows(place, "full", b"")
 
 
 def test_exclusive_creation_of_what_exists_is_refused(place: Place) -> None:
@@ -213,7 +213,7 @@ def test_what_is_written_through_a_mapping_after_close_reaches_the_bucket(place:
         view.close()
         """
     )
-    shows(place, f"{place.name}/mapped", b"a" * 5_000 + b"XYZ" + b"a" * 4_997)
+    shows(place, "mapped", b"a" * 5_000 + b"XYZ" + b"a" * 4_997)
 
 
 def test_msync_stores_what_a_mapping_changed(place: Place) -> None:

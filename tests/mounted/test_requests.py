@@ -43,7 +43,7 @@ def known(
     bucket.put("dir/file", b"hello")
     bucket.put_many({f"many/{n:04}": b"x" * (n % 7) for n in range(1000)})
     bucket.put_many({f"few/{n}": b"x" for n in range(5)})
-    yield Place(mount, bucket, ".", relay)
+    yield Place(mount, bucket, relay=relay)
     mount.close()
 
 
