@@ -65,7 +65,7 @@ _FOREIGN = Capabilities(
 )
 
 _AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-_]{1,254}|arn:.+")
+_BUCKET = re.compile(r"[A-Za-z0-9.\-_]{1,255}|arn:.+")
 
 
 class S3Connection(Connection):
