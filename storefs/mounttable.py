@@ -2,7 +2,8 @@
 
 Used by `control` and by the commands. Knows /proc/self/mountinfo and nothing of storefs's daemons.
 The danger is a mount whose daemon is stuck: one `stat` on it may never return, not even to SIGKILL,
-so `resolve` follows links without entering a mount and `probe` asks from a process of its own.
+so `resolve` follows links without entering a mount and `probe` asks from a process of its own, and
+with statfs: a `stat` of a dead mount is answered from the kernel's cache while its time-out lasts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PROBE_SECONDS = 2.0
 _MAX_LINKS = 40  # as the kernel's MAXSYMLINKS
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _PROBE = (
-    "import os, sys\ntry: os.stat(sys.argv[1])\nexcept OSError as exc: sys.exit(exc.errno or 1)\n"
+    "import os, sys\ntry: os.statvfs(sys.argv[1])\nexcept OSError as exc: sys.exit(exc.errno or 1)\n"
 )
 
 
@@ -140,7 +141,7 @@ def _components(path: str) -> list[str]:
 
 
 def probe(mountpoint: str, timeout_seconds: float = PROBE_SECONDS) -> int | None:
-    """The errno that a `stat` of it gives, 0 if it answers well, None if it does not answer.
+    """The errno that statfs gives there, 0 if it answers well, None if it does not answer.
 
     A stuck probe is left behind: it ends when the mount answers or goes.
     """

@@ -13,6 +13,7 @@ the rest).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -80,7 +81,7 @@ class ChunkDisk:
         # The locks are taken in this order: changing, reading.
         self._changing_lock = threading.Lock()
         self._changing: Index | None = None
-        self._opened: tuple[int, int] | None = None  # device and inode of the index
+        self._opened: tuple[int, ...] = ()  # the files of the index that is open
         self._paused_until = 0.0
         self._warned = False
         self._reading_lock = threading.Lock()
@@ -271,12 +272,9 @@ class ChunkDisk:
         if time.monotonic() < self._paused_until:
             return False
         if self._changing is not None:
-            try:
-                found = os.stat(upkeep.index_path(self.directory))
-            except OSError:
-                found = None
-            if found is not None and self._opened == (found.st_dev, found.st_ino):
-                return True
+            with contextlib.suppress(OSError):
+                if upkeep.index_files(self.directory) == self._opened:
+                    return True
         try:
             self._open()
         except (OSError, sqlite3.Error, ConfigError) as exc:

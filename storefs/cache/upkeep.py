@@ -34,8 +34,18 @@ def index_path(directory: Path) -> Path:
     return directory / "index.sqlite3"
 
 
-def open_index(directory: Path) -> tuple[Index, tuple[int, int]]:
-    """Open the index below `directory`, making what is missing; its device and inode too.
+def index_files(directory: Path) -> tuple[int, ...]:
+    """Which files the index is in now: they differ once somebody has deleted one.
+
+    Raises OSError if one is missing. While the index is open its log stays the same file.
+    """
+    path = index_path(directory)
+    found = [os.stat(f"{path}{suffix}") for suffix in ("", "-wal")]
+    return tuple(number for file in found for number in (file.st_dev, file.st_ino))
+
+
+def open_index(directory: Path) -> tuple[Index, tuple[int, ...]]:
+    """Open the index below `directory`, making what is missing; its `index_files` too.
 
     An index that is damaged, or was deleted, is made anew, and the chunks that it counted go to
     the trash. Raises OSError, sqlite3.Error, or ConfigError for a format that is not ours.
@@ -54,8 +64,7 @@ def open_index(directory: Path) -> tuple[Index, tuple[int, int]]:
             log.warning("the index of the cache in %s is damaged (%s): made anew", directory, exc)
             _start_over(directory)
             index = _create(directory)
-        found = path.stat()
-        return index, (found.st_dev, found.st_ino)
+        return index, index_files(directory)
 
 
 def _create(directory: Path) -> Index:

@@ -47,7 +47,7 @@ def umount(directory: str, *, lazy: bool = False, stop_timeout: str | None = Non
         say(f"{mountpoint}: its daemon was dead; unmounted what it left")
         return 0
     if known.record is None:
-        say(f"{mountpoint} is unmounted; its daemon belongs to another user and stores the rest")
+        say(f"{mountpoint} is unmounted; its daemon cannot be asked, and stores the rest")
         return 0
     if lazy:
         say(

@@ -61,9 +61,10 @@ async def probe(store: Store) -> Capabilities:
             await _refused(lambda: store.put(key, b"x", if_match=BOGUS_ETAG)),
         )
         complete = await _probe_complete(store, key)
+        await store.copy(key, copy)
         copied = _condition(
-            await _refused(lambda: store.copy(key, key, src_if_match=None, if_none_match="*")),
-            await _refused(lambda: store.copy(key, key, src_if_match=None, if_match=BOGUS_ETAG)),
+            await _refused(lambda: store.copy(key, copy, if_none_match="*")),
+            await _refused(lambda: store.copy(key, copy, if_match=BOGUS_ETAG)),
         )
         delete = await _refused(lambda: _delete(store, key, BOGUS_ETAG))
     finally:

@@ -22,6 +22,7 @@ from storefs.errors import (
     NotADirectory,
     ObjectChanged,
     ObjectExists,
+    ObjectNotFound,
     StoreError,
 )
 from storefs.store.version import Version, is_md5
@@ -123,13 +124,19 @@ class Renames(Changes):
         if_none_match: str | None = None,
     ) -> Version:
         """Copy one version and see that the copy is whole."""
-        version = await self.store.copy(
-            source.name,
-            dst,
-            src_if_match=source.etag,
-            if_match=if_match,
-            if_none_match=if_none_match,
-        )
+        try:
+            version = await self.store.copy(
+                source.name,
+                dst,
+                src_if_match=source.etag,
+                if_match=if_match,
+                if_none_match=if_none_match,
+            )
+        except ObjectNotFound:
+            # SeaweedFS lists a directory's marker and does not copy it.
+            if not dst.endswith("/") or source.size:
+                raise
+            return await self.store.put(dst, b"")
         if version.etag == source.etag and is_md5(version.etag):
             return Version(version.etag, source.size, version.mtime_ns)
         found = await self.store.head(dst)
@@ -183,9 +190,7 @@ class Renames(Changes):
             old, new = inode.key, new_parent.key + name + "/"
             sources = await self._objects_below(old)
             versions = await self._copy_all(sources, old, new)
-            failed = await self.store.delete_many({found.name: found.etag for found in sources})
-            for key, reason in failed.items():
-                log.error("%s was copied but not removed: %s", key, reason)
+            await self._delete_sources(sources)
             self._directory_moved(inode, new_parent, name, versions)
 
     async def _objects_below(self, prefix: str) -> list[Object]:
@@ -230,6 +235,16 @@ class Renames(Changes):
                 log.error("%d copies under %s could not be removed: %s", len(versions), new, exc)
             raise failed[0]
         return versions
+
+    async def _delete_sources(self, sources: list[Object]) -> None:
+        """What was copied goes; markers last and the deepest first, as directories are removed."""
+        objects = {found.name: found.etag for found in sources if not found.name.endswith("/")}
+        markers = [found for found in sources if found.name.endswith("/")]
+        failed = await self.store.delete_many(objects)
+        for marker in sorted(markers, key=lambda found: found.name.count("/"), reverse=True):
+            await self.store.delete(marker.name, if_match=marker.etag)
+        for key, reason in failed.items():
+            log.error("%s was copied but not removed: %s", key, reason)
 
     def _files_below(self, inode: Inode) -> Iterator[Inode]:
         for child in inode.children.values():

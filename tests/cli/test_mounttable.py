@@ -62,6 +62,6 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
         raise AssertionError("it found an end")
 
 
-def test_a_probe_answers_the_errno_of_a_stat(tmp_path: Path) -> None:
+def test_a_probe_answers_the_errno_of_statfs(tmp_path: Path) -> None:
     assert mounttable.probe(str(tmp_path)) == 0
     assert mounttable.probe(str(tmp_path / "none")) == errno.ENOENT

@@ -149,6 +149,11 @@ def small_parts(capabilities: Capabilities) -> Capabilities:
 @pytest.fixture
 def make(tmp_path: Path, capabilities: Capabilities) -> Make:
     """Make a mount's write path; again for a second mount on the same bucket and state."""
+    return maker(tmp_path, capabilities)
+
+
+def maker(tmp_path: Path, capabilities: Capabilities) -> Make:
+    """See `make`."""
 
     @asynccontextmanager
     async def make(
