@@ -7,6 +7,7 @@ asking through the mount's eyes; nothing here may go through the mount, its cach
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -93,7 +94,7 @@ class S3Bucket:
 
     def __post_init__(self) -> None:
         self.client = self.server.client()
-        self.name = self.name or self.server.make_bucket()
+        self.name = self.name or self.server.make_bucket(f"bucket-{uuid.uuid4().hex[:12]}")
 
     @property
     def url(self) -> str:
@@ -108,10 +109,7 @@ class S3Bucket:
     @property
     def env(self) -> dict[str, str]:
         """Credentials, where a user has them."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.server.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.server.secret_key,
-        }
+        return self.server.environment()
 
     def put(
         self,
