@@ -103,3 +103,7 @@ async def started(
 
 def whole(version: ObjectVersion) -> ByteRange:
     return ByteRange(0, version.size)
+
+
+async def expect(cache: Cache, version: ObjectVersion, span: ByteRange, data: bytes) -> None:
+    assert await cache.read(version, span) == data

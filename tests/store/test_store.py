@@ -108,10 +108,17 @@ async def test_somebody_elses_version_is_a_conflict_even_after_a_lost_request(
 
 async def test_an_attempt_that_landed_late_is_built_upon(autojump_clock: MockClock) -> None:
     store = memory_store(timeout_seconds=5)
-    connection_of(store).after = Fault("put_object", 10_000, errors.StoreUnavailable)
-    with pytest.raises(errors.StoreError):
+    connection = connection_of(store)
+    connection.after = Fault("put_object", 1, errors.StoreUnavailable)
+
+    def only_the_first_arrives(verb: str, key: str) -> None:
+        if verb == "put_object" and connection.requests[verb] > 1:
+            raise errors.StoreUnavailable("down", key=key)
+
+    connection.before = only_the_first_arrives
+    with pytest.raises(errors.StoreUnavailable):
         await store.put("a", b"first", if_none_match="*")
-    connection_of(store).after = None
+    connection.before = None
     version = await store.put("a", b"second, after more writing", if_none_match="*")
     assert version.etag == expected_etag(b"second, after more writing")
 
