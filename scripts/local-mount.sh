@@ -13,8 +13,10 @@ for_somebody() { [ "$(id -u)" = 0 ] && [ "${SUDO_UID:-0}" != 0 ]; }
 
 give() { # everything that root made here for the user behind sudo
     for_somebody || return 0
-    chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$bucket"
-    find storefs -name __pycache__ -user 0 -exec chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" {} +
+    local owner=$SUDO_UID:${SUDO_GID:-$SUDO_UID}
+    chown -R "$owner" "$bucket"
+    find storefs -name __pycache__ -user 0 -exec chown -R "$owner" {} +
+    find .venv -maxdepth 0 -user 0 -exec chown -R "$owner" {} + # made by root itself before
 }
 
 # Empty if nothing is mounted there; `storefs status` never touches the mount itself.

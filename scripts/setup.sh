@@ -87,10 +87,10 @@ if ! { [ -x .venv/bin/python ] && is_new .venv/bin/python; }; then
     "$python" -m venv .venv
 fi
 say "installing storefs into .venv"
-.venv/bin/python -m pip install -q --upgrade 'pip>=25.1'
+.venv/bin/python -m pip install -qq --upgrade 'pip>=25.1'
 group=()
 [ "$what" = run ] || group=(--group "$what")
-.venv/bin/python -m pip install -q -e . "${group[@]}"
+.venv/bin/python -m pip install -qq -e . "${group[@]}"
 
 case $what in # dev holds test, and each holds run
     dev) touch .venv/.ready-run .venv/.ready-test .venv/.ready-dev ;;

@@ -21,9 +21,11 @@ MOUNTINFO = Path("/proc/self/mountinfo")
 PROBE_SECONDS = 2.0
 _MAX_LINKS = 40  # as the kernel's MAXSYMLINKS
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
-_PROBE = (
-    "import os, sys\ntry: os.statvfs(sys.argv[1])\nexcept OSError as exc: sys.exit(exc.errno or 1)\n"
-)
+_PROBE = """\
+import os, sys
+try: os.statvfs(sys.argv[1])
+except OSError as exc: sys.exit(exc.errno or 1)
+"""
 
 
 @dataclass(frozen=True, slots=True)

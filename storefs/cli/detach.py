@@ -62,6 +62,10 @@ def _detach_as_root(mountpoint: str, *, lazy: bool) -> None:
 
 
 def _detach_as_user(mountpoint: str, *, lazy: bool) -> None:
+    entry = mounttable.find(mountpoint)
+    if entry is not None and entry.user_id not in (None, os.getuid()):
+        who = "root" if entry.user_id == 0 else f"another user (uid {entry.user_id})"
+        raise ConfigError(f"{mountpoint} was mounted by {who}: unmount it with sudo")
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise ConfigError("fusermount3 is missing: install the package fuse3")

@@ -230,6 +230,15 @@ def test_a_dead_mount_is_unmounted_and_said(
     assert "its daemon was dead; unmounted what it left" in ran.err
 
 
+def test_a_user_is_told_whose_mount_it_is(busy_mount: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = mounttable.MountEntry(busy_mount, "s3://b", "fuse.storefs", (0, 99), 0)
+    monkeypatch.setattr(mounttable, "read", lambda: [entry])
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(ConfigError, match="was mounted by root: unmount it with sudo"):
+        detach.detach(busy_mount, lazy=False)
+
+
 def test_unsent_files_are_named_and_the_code_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     failed = {"path": "/a\nb", "bytes_total": 2048, "bytes_sent": 1024, "error": "AccessDenied"}
     assert umount._name_unsent({"failed": [failed], "mountpoint": "/m"}, {}) == 1

@@ -33,7 +33,7 @@ def entry(mountpoint: str, fstype: str = "fuse.storefs") -> mounttable.MountEntr
     return mounttable.MountEntry(mountpoint, "s3://bucket/p", fstype, (0, 99), os.getuid())
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def table(monkeypatch: pytest.MonkeyPatch) -> list[mounttable.MountEntry]:
     """The mount table, as the test says it is."""
     entries: list[mounttable.MountEntry] = []
