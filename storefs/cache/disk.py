@@ -42,6 +42,9 @@ EVICT_ROWS = 256
 """Evicted in one change of the index; a guess, not measured."""
 PAUSE_SECONDS = 60.0
 """Until a disk that was full or failing is tried again."""
+HICCUP_SECONDS = 1.0
+HICCUPS = 5
+"""A directory that is being deleted fails to open a few times: no reason to tell anybody."""
 _NEW_SECONDS = 60
 """A row so young may be waiting for its file, which another mount is writing."""
 _USERS_MISTAKES = {
@@ -83,6 +86,7 @@ class ChunkDisk:
         self._changing: Index | None = None
         self._opened: tuple[int, ...] = ()  # the files of the index that is open
         self._paused_until = 0.0
+        self._hiccups = 0
         self._warned = False
         self._reading_lock = threading.Lock()
         self._reading: Index | None = None
@@ -228,6 +232,7 @@ class ChunkDisk:
             index.remove([(row.token, row.number) for row in rows[done:]])
             raise
         self.size_bytes = index.totals()[0]
+        self._hiccups = 0
         if self._warned:
             self._warned = False
             log.info("caching in %s again", self.directory)
@@ -255,7 +260,10 @@ class ChunkDisk:
         if index is None:
             return
         while self._pending:
-            self._pending.popleft()(index)
+            try:
+                self._pending[0](index)
+            finally:
+                self._pending.popleft()  # not before: `find` looks whether any is left
         touched = {self._touched.popleft() for _ in range(len(self._touched))}
         if touched:
             index.touch(touched, int(time.time()))
@@ -300,8 +308,14 @@ class ChunkDisk:
 
     def _pause(self, exc: Exception) -> None:
         self._close()
-        self._paused_until = time.monotonic() + PAUSE_SECONDS
-        self._complain("%s", _reason(exc))
+        self._hiccups += 1
+        passing = isinstance(exc, (FileNotFoundError, sqlite3.Error)) and not is_full(exc)
+        if passing and self._hiccups <= HICCUPS:
+            log.debug("opening %s: %s", self.directory, exc)
+            self._paused_until = time.monotonic() + HICCUP_SECONDS
+        else:
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
+            self._complain("%s", _reason(exc))
 
     def _complain(self, why: str, *args: object) -> None:
         level = logging.DEBUG if self._warned else logging.WARNING

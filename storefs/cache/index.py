@@ -140,11 +140,13 @@ class Index:
         return [chunk for chunk in chunks if self._db.execute(statement, chunk).fetchone() is None]
 
     def alias(self, digest: bytes, new_digest: bytes) -> None:
-        """Let `new_digest` name the chunks of `digest` too, if there are any."""
+        """Let `new_digest` name the chunks of `digest` too, also those that come later.
+
+        They may come later because the rename was noted while they were being written.
+        """
         with self._transaction():
             token = self.resolve(digest)
-            found = self._db.execute("SELECT 1 FROM chunks WHERE token = ? LIMIT 1", (token,))
-            if token != new_digest and found.fetchone() is not None:
+            if token != new_digest and (self._has(token) or not self._has(new_digest)):
                 self._db.execute("REPLACE INTO aliases VALUES (?, ?)", (new_digest, token))
 
     def forget(self, digest: bytes, limit: int) -> list[tuple[bytes, int]]:
@@ -178,6 +180,10 @@ class Index:
         """Close; harmless when repeated, never raises."""
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
+
+    def _has(self, token: bytes) -> bool:
+        row = self._db.execute("SELECT 1 FROM chunks WHERE token = ? LIMIT 1", (token,))
+        return row.fetchone() is not None
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

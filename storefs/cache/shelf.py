@@ -191,21 +191,22 @@ class Shelf:
             if data is not None:
                 size += length
             batch.append((key, data))
+        written: list[tuple[ObjectVersion, int, bytes]] = []
+        try:
+            if batch:
+                written = await threads.run(
+                    self._write_limit,
+                    disk.write,
+                    [(*key, data) for key, data in batch if data is not None],
+                )
+        except Exception:
+            log.exception("writing %d chunks to the cache failed; they are not kept", len(batch))
+        # Only now: cancelled while it waits for the thread, a batch is still in the queue for
+        # closing to write, and one renamed meanwhile is written under its new name.
         for key, _ in batch:
             self.unqueue(key)
         if not self._queue:
             self._filled = trio.Event()
-        if not batch:
-            return
-        try:
-            written = await threads.run(
-                self._write_limit,
-                disk.write,
-                [(*key, data) for key, data in batch if data is not None],
-            )
-        except Exception:
-            log.exception("writing %d chunks to the cache failed; they are not kept", len(batch))
-            return
         for version, index, token in written:
             self._presence.mark(version, index, token)
 

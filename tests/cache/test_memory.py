@@ -91,7 +91,7 @@ async def test_who_asks_for_more_than_is_free_waits_his_turn(
 
     async with trio.open_nursery() as nursery:
         await budget.take(8)
-        nursery.start_soon(use, "large", 9)
+        nursery.start_soon(use, "large", 10)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(use, "small", 1)  # would fit, but came later
         await trio.testing.wait_all_tasks_blocked()
