@@ -14,6 +14,8 @@ from storefs.errors import (
     AccessDenied,
     ConfigError,
     ContainerNotFound,
+    ObjectNotFound,
+    StoreError,
     StorefsError,
     StoreUnavailable,
 )
@@ -30,11 +32,19 @@ def one_line(text: str) -> str:
 
 def explain(error: StorefsError, store: StoreConfig | None) -> str:
     """What went wrong in one line, with a hint where there is one for this class of error."""
-    said = one_line(str(error)) or type(error).__name__
+    said = one_line(_said(error)) or type(error).__name__
     if store is None or isinstance(error, ConfigError):
         return said
     hint = _hint(error, store)
     return f"{store.url}: {said}" + (f"; {hint}" if hint else "")
+
+
+def _said(error: StorefsError) -> str:
+    """The message, without the operation and the key that are of use in a log."""
+    if not isinstance(error, StoreError):
+        return str(error)
+    request = f" (request {error.request_id})" if error.request_id else ""
+    return error.message + request
 
 
 def _hint(error: StorefsError, store: StoreConfig) -> str:
@@ -42,6 +52,8 @@ def _hint(error: StorefsError, store: StoreConfig) -> str:
         return ""
     endpoint = store.endpoint_url or "Amazon S3"
     if isinstance(error, AccessDenied):
+        if error.__cause__ is not None and not hasattr(error.__cause__, "response"):
+            return ""  # no server said so: there were no credentials, and the message tells it
         if store.anonymous:
             return "the bucket is not public: leave --anonymous out and give credentials"
         return f"credentials were looked for in {_credential_places(store)}"
@@ -51,6 +63,8 @@ def _hint(error: StorefsError, store: StoreConfig) -> str:
             f"looked for bucket {store.url.bucket!r} at {endpoint}{region}: check its name, "
             "--region and --endpoint-url"
         )
+    if isinstance(error, ObjectNotFound):
+        return f"{endpoint} does not answer like an S3 server: check --endpoint-url"
     if isinstance(error, StoreUnavailable):
         proxies = [name for name in ("HTTPS_PROXY", "HTTP_PROXY") if _variable(name)]
         through = f" through {' and '.join(proxies)}" if proxies else ""

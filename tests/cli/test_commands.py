@@ -159,16 +159,18 @@ def test_an_error_nobody_thought_of_is_one_line_too_and_its_traceback_is_logged(
 
 # -- hints -----------------------------------------------------------------------------------------
 
+REFUSED = AccessDenied("refused", request_id="REQ1", operation="list_objects")
 S3 = StoreConfig(StoreUrl("s3", "bucket"), endpoint_url="https://s3.example.org")
 
 
 @pytest.mark.parametrize(
     ("error", "store", "said"),
     [
-        (AccessDenied("refused"), S3, "credentials were looked for in AWS_ACCESS_KEY_ID (not set)"),
-        (AccessDenied("refused"), S3, "profile 'default' of"),
+        (REFUSED, S3, "credentials were looked for in AWS_ACCESS_KEY_ID (not set)"),
+        (REFUSED, S3, "profile 'default' of"),
+        (ObjectNotFound("404"), S3, "https://s3.example.org does not answer like an S3 server"),
         (
-            AccessDenied("refused"),
+            REFUSED,
             StoreConfig(S3.url, anonymous=True),
             "leave --anonymous out and give credentials",
         ),
@@ -406,7 +408,7 @@ def test_an_error_of_the_store_while_listing_is_one_line(
     storefs: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(config: StoreConfig) -> Any:
-        raise AccessDenied("refused")
+        raise REFUSED
 
     monkeypatch.setattr("storefs.drivers.open_driver", refuse)
     ran = storefs("ls", "s3://b")
