@@ -192,7 +192,7 @@ def maker(tmp_path: Path, capabilities: Capabilities) -> Make:
 
 
 @pytest.fixture
-async def mount(make: Make, autojump_clock: trio.testing.MockClock) -> AsyncIterator[Setup]:
+async def mount(make: Make) -> AsyncIterator[Setup]:
     """A mount's write path on an empty bucket."""
     async with make() as setup:
         yield setup

@@ -11,19 +11,21 @@ from storefs.units import KIB, InodeNumber
 from tests.handle.conftest import PART
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from tests.handle.conftest import Setup
 
 ONE = InodeNumber(1)
 
 
-async def test_a_new_file_is_one_put_at_its_close(mount: Setup) -> None:
+async def test_a_new_file_is_one_put_at_its_close(autojump_clock: MockClock, mount: Setup) -> None:
     await mount.store_file("a", b"hello")
     assert mount.body("a") == b"hello"
     assert mount.asked() == {"put": 1}
     assert mount.staged() == []
 
 
-async def test_a_shell_redirection_is_two_puts(mount: Setup) -> None:
+async def test_a_shell_redirection_is_two_puts(autojump_clock: MockClock, mount: Setup) -> None:
     handle = await mount.open("a", "w")
     await mount.files.flush(handle)
     assert mount.body("a") == b""
@@ -33,7 +35,7 @@ async def test_a_shell_redirection_is_two_puts(mount: Setup) -> None:
     assert mount.asked() == {"put": 2}
 
 
-async def test_a_flush_of_nothing_new_asks_nothing(mount: Setup) -> None:
+async def test_a_flush_of_nothing_new_asks_nothing(autojump_clock: MockClock, mount: Setup) -> None:
     handle = await mount.open("a", "w")
     await mount.files.write(handle, 0, b"x")
     await mount.files.flush(handle)
@@ -44,12 +46,16 @@ async def test_a_flush_of_nothing_new_asks_nothing(mount: Setup) -> None:
     assert mount.asked() == {}
 
 
-async def test_a_new_file_opened_for_reading_only_is_created_too(mount: Setup) -> None:
+async def test_a_new_file_opened_for_reading_only_is_created_too(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     await mount.close(await mount.open("a", "r"))
     assert mount.body("a") == b""
 
 
-async def test_emptying_an_object_waits_for_the_data(mount: Setup) -> None:
+async def test_emptying_an_object_waits_for_the_data(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     mount.put("a", b"old")
     handle = await mount.open("a", "w")
     await mount.files.flush(handle)
@@ -60,14 +66,18 @@ async def test_emptying_an_object_waits_for_the_data(mount: Setup) -> None:
     assert mount.asked() == {"head": 1, "put": 1}
 
 
-async def test_an_emptied_object_is_stored_by_fsync(mount: Setup) -> None:
+async def test_an_emptied_object_is_stored_by_fsync(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     mount.put("a", b"old")
     handle = await mount.open("a", "w")
     await mount.files.fsync(handle)
     assert mount.body("a") == b""
 
 
-async def test_an_emptied_object_is_stored_behind_its_release(mount: Setup) -> None:
+async def test_an_emptied_object_is_stored_behind_its_release(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     mount.put("a", b"old")
     await mount.close(await mount.open("a", "w"))
     await mount.files.settle(ONE)
@@ -75,6 +85,7 @@ async def test_an_emptied_object_is_stored_behind_its_release(mount: Setup) -> N
 
 
 async def test_writes_through_a_mapping_after_the_flush_are_stored_behind_release(
+    autojump_clock: MockClock,
     mount: Setup,
 ) -> None:
     handle = await mount.open("a")
@@ -86,7 +97,7 @@ async def test_writes_through_a_mapping_after_the_flush_are_stored_behind_releas
     assert mount.body("a") == b"1MAP"
 
 
-async def test_a_reader_s_close_commits_nothing(mount: Setup) -> None:
+async def test_a_reader_s_close_commits_nothing(autojump_clock: MockClock, mount: Setup) -> None:
     mount.put("a", b"old")
     writer, reader = await mount.open("a"), await mount.open("a", "r")
     await mount.files.write(writer, 0, b"half")
@@ -96,7 +107,7 @@ async def test_a_reader_s_close_commits_nothing(mount: Setup) -> None:
     assert mount.body("a") == b"half"
 
 
-async def test_two_handles_see_each_other_s_bytes(mount: Setup) -> None:
+async def test_two_handles_see_each_other_s_bytes(autojump_clock: MockClock, mount: Setup) -> None:
     one, two = await mount.open("a"), await mount.open("a")
     await mount.files.write(one, 0, b"one")
     await mount.files.write(two, 3, b"two")
@@ -108,7 +119,9 @@ async def test_two_handles_see_each_other_s_bytes(mount: Setup) -> None:
     assert mount.body("a") == b"Tnetwo"
 
 
-async def test_an_append_never_lands_before_the_end(mount: Setup) -> None:
+async def test_an_append_never_lands_before_the_end(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     one, two = await mount.open("a", "a"), await mount.open("a", "a")
     await mount.files.write(one, 0, b"first\n")
     await mount.files.write(two, 0, b"second\n")
@@ -117,7 +130,9 @@ async def test_an_append_never_lands_before_the_end(mount: Setup) -> None:
     assert mount.body("a") == b"first\nsecond\n"
 
 
-async def test_appending_again_and_again_never_conflicts_with_ourselves(mount: Setup) -> None:
+async def test_appending_again_and_again_never_conflicts_with_ourselves(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     handle = await mount.open("log", "a")
     for line in range(20):
         await mount.files.write(handle, line * 2, b"%d\n" % (line % 10))
@@ -129,7 +144,7 @@ async def test_appending_again_and_again_never_conflicts_with_ourselves(mount: S
     assert mount.body("log") == b"".join(b"%d\n" % (line % 10) for line in range(20))
 
 
-async def test_a_shrink_then_a_growth_reads_zeros(mount: Setup) -> None:
+async def test_a_shrink_then_a_growth_reads_zeros(autojump_clock: MockClock, mount: Setup) -> None:
     mount.put("a", b"0123456789")
     handle = await mount.open("a")
     await mount.files.truncate(ONE, "a", None, 4, handle)
@@ -139,7 +154,7 @@ async def test_a_shrink_then_a_growth_reads_zeros(mount: Setup) -> None:
     assert mount.body("a") == b"0123\0\0\0\0"
 
 
-async def test_a_write_beyond_the_end_leaves_zeros(mount: Setup) -> None:
+async def test_a_write_beyond_the_end_leaves_zeros(autojump_clock: MockClock, mount: Setup) -> None:
     handle = await mount.open("a")
     await mount.files.write(handle, 5, b"x")
     assert await mount.files.read(handle, 0, 100) == b"\0\0\0\0\0x"
@@ -147,7 +162,9 @@ async def test_a_write_beyond_the_end_leaves_zeros(mount: Setup) -> None:
     assert mount.body("a") == b"\0\0\0\0\0x"
 
 
-async def test_cutting_without_a_handle_is_stored_when_it_answers(mount: Setup) -> None:
+async def test_cutting_without_a_handle_is_stored_when_it_answers(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     version = mount.put("a", b"0123456789")
     await mount.files.truncate(ONE, "a", version, 3, None)
     assert mount.body("a") == b"012"
@@ -157,14 +174,16 @@ async def test_cutting_without_a_handle_is_stored_when_it_answers(mount: Setup) 
     assert mount.body("a") == b"\0\0"
 
 
-async def test_the_tree_is_told_of_every_commit(mount: Setup) -> None:
+async def test_the_tree_is_told_of_every_commit(autojump_clock: MockClock, mount: Setup) -> None:
     await mount.store_file("a", b"hello", number=7)
     assert mount.committed == [(7, "a", mount.committed[0][2])]
     assert mount.committed[0][2].size == 5
     assert mount.committed[0][2].etag == mount.version("a").etag  # type: ignore[union-attr]
 
 
-async def test_local_state_is_told_while_it_differs_and_not_afterwards(mount: Setup) -> None:
+async def test_local_state_is_told_while_it_differs_and_not_afterwards(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     assert mount.files.local(ONE) is None
     handle = await mount.open("a", "w")
     local = mount.files.local(ONE)
@@ -182,7 +201,9 @@ async def test_local_state_is_told_while_it_differs_and_not_afterwards(mount: Se
     assert not mount.files.has_handles(ONE)
 
 
-async def test_what_was_written_is_read_back_without_a_request(mount: Setup) -> None:
+async def test_what_was_written_is_read_back_without_a_request(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     body = bytes(range(256)) * 160  # 40 KiB: two and a half chunks
     await mount.store_file("a", body)
     mount.asked()
@@ -192,7 +213,9 @@ async def test_what_was_written_is_read_back_without_a_request(mount: Setup) -> 
     await mount.close(reader)
 
 
-async def test_a_large_file_is_read_back_without_a_request(mount: Setup) -> None:
+async def test_a_large_file_is_read_back_without_a_request(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     body = bytes(range(256)) * 4 * 300
     await mount.store_file("a", body)
     mount.asked()
@@ -202,7 +225,9 @@ async def test_a_large_file_is_read_back_without_a_request(mount: Setup) -> None
     await mount.close(reader)
 
 
-async def test_writing_to_a_handle_that_is_for_reading_is_refused(mount: Setup) -> None:
+async def test_writing_to_a_handle_that_is_for_reading_is_refused(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     handle = await mount.open("a", "r")
     with pytest.raises(BadHandle):
         await mount.files.write(handle, 0, b"x")
@@ -211,7 +236,9 @@ async def test_writing_to_a_handle_that_is_for_reading_is_refused(mount: Setup) 
         await mount.files.read(handle, 0, 1)
 
 
-async def test_a_write_keeps_the_attributes_and_tags_of_the_object(mount: Setup) -> None:
+async def test_a_write_keeps_the_attributes_and_tags_of_the_object(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     mount.put(
         "a", b"old", content_type="text/css", metadata={"mode": "33188"}, tags={"team": "red"}
     )
@@ -225,7 +252,9 @@ async def test_a_write_keeps_the_attributes_and_tags_of_the_object(mount: Setup)
     assert kept.tags == {"team": "red"}
 
 
-async def test_a_multipart_commit_keeps_the_attributes_too(mount: Setup) -> None:
+async def test_a_multipart_commit_keeps_the_attributes_too(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     mount.put("a", bytes(10 * PART), content_type="text/css")
     handle = await mount.open("a", "a")
     await mount.files.write(handle, 10 * PART, b"tail")
@@ -233,12 +262,16 @@ async def test_a_multipart_commit_keeps_the_attributes_too(mount: Setup) -> None
     assert mount.attributes("a").content_type == "text/css"
 
 
-async def test_a_new_file_carries_the_attributes_given_for_it(mount: Setup) -> None:
+async def test_a_new_file_carries_the_attributes_given_for_it(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     await mount.store_file("a", b"x")
     assert mount.attributes("a").content_type == "text/x-new"
 
 
-async def test_appending_a_line_to_a_large_object_copies_it_in_the_store(mount: Setup) -> None:
+async def test_appending_a_line_to_a_large_object_copies_it_in_the_store(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     body = bytes(range(256)) * 4 * KIB  # 1 MiB: sixteen parts
     mount.put("a", body)
     handle = await mount.open("a", "a")
@@ -256,7 +289,9 @@ async def test_appending_a_line_to_a_large_object_copies_it_in_the_store(mount: 
     assert mount.uploads() == 0
 
 
-async def test_an_edit_in_the_middle_of_a_large_object_moves_one_part(mount: Setup) -> None:
+async def test_an_edit_in_the_middle_of_a_large_object_moves_one_part(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     body = bytearray(bytes(range(256)) * 4 * KIB)
     mount.put("a", bytes(body))
     handle = await mount.open("a")
@@ -267,7 +302,9 @@ async def test_an_edit_in_the_middle_of_a_large_object_moves_one_part(mount: Set
     assert mount.asked()["upload_part"] == 1
 
 
-async def test_full_parts_are_sent_while_the_file_is_written(mount: Setup) -> None:
+async def test_full_parts_are_sent_while_the_file_is_written(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     handle = await mount.open("a", "w")
     for index in range(40):
         await mount.files.write(handle, index * 16 * KIB, bytes([index]) * 16 * KIB)
@@ -279,7 +316,9 @@ async def test_full_parts_are_sent_while_the_file_is_written(mount: Setup) -> No
     assert mount.uploads() == 0
 
 
-async def test_a_part_that_was_sent_and_written_over_is_sent_again(mount: Setup) -> None:
+async def test_a_part_that_was_sent_and_written_over_is_sent_again(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     handle = await mount.open("a", "w")
     for index in range(40):
         await mount.files.write(handle, index * 16 * KIB, bytes([index]) * 16 * KIB)
@@ -290,7 +329,9 @@ async def test_a_part_that_was_sent_and_written_over_is_sent_again(mount: Setup)
     assert mount.body("a") == bytes(expected)
 
 
-async def test_a_file_cut_after_its_parts_were_sent_is_stored_as_it_is(mount: Setup) -> None:
+async def test_a_file_cut_after_its_parts_were_sent_is_stored_as_it_is(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     handle = await mount.open("a", "w")
     for index in range(40):
         await mount.files.write(handle, index * 16 * KIB, bytes([index]) * 16 * KIB)
@@ -302,7 +343,9 @@ async def test_a_file_cut_after_its_parts_were_sent_is_stored_as_it_is(mount: Se
     assert mount.uploads() == 0
 
 
-async def test_a_rename_in_the_store_carries_handles_and_cache_along(mount: Setup) -> None:
+async def test_a_rename_in_the_store_carries_handles_and_cache_along(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
     mount.put("a", b"x" * 1000)
     handle = await mount.open("a")
     assert await mount.files.read(handle, 0, 10) == b"x" * 10
@@ -319,7 +362,7 @@ async def test_a_rename_in_the_store_carries_handles_and_cache_along(mount: Setu
     assert mount.body("b") == b"y" + b"x" * 999
 
 
-async def test_settle_stores_what_is_dirty(mount: Setup) -> None:
+async def test_settle_stores_what_is_dirty(autojump_clock: MockClock, mount: Setup) -> None:
     handle = await mount.open("a", "w")
     await mount.files.write(handle, 0, b"abc")
     assert [file.key for file in mount.files.pending()] == ["a"]
