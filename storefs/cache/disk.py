@@ -76,7 +76,6 @@ class ChunkDisk:
         self._limit_bytes = size_bytes
         self._min_free_bytes = min_free_bytes
         self._chunks = str(directory / "chunks")
-        self._tmp = str(directory / "tmp")
 
         # Appended to by any thread, emptied under the changing lock.
         self._pending: deque[Callable[[Index], None]] = deque()
@@ -141,6 +140,14 @@ class ChunkDisk:
                 except sqlite3.Error as exc:  # the next change makes the index anew
                     log.debug("looking into %s: %s", self.directory, exc)
         return digest, []
+
+    def find_and_read(
+        self, version: ObjectVersion, first: int, count: int, wanted: Sequence[tuple[int, int]]
+    ) -> tuple[bytes, list[int], dict[int, bytes]]:
+        """`find`, then `read` those of `wanted` that are there: one crossing for a small object."""
+        token, numbers = self.find(version, first, count)
+        there = set(numbers)
+        return token, numbers, self.read(token, [chunk for chunk in wanted if chunk[0] in there])
 
     def read(self, token: bytes, wanted: Sequence[tuple[int, int]]) -> dict[int, bytes]:
         """Chunks by number, for `wanted` numbers and lengths; those that are bad are left out."""
@@ -226,7 +233,7 @@ class ChunkDisk:
         done = 0
         try:
             for row, (_, _, data) in zip(rows, chunks, strict=True):
-                files.write_chunk(self._chunks, self._tmp, row.token, row.number, data)
+                files.write_chunk(self._chunks, row.token, row.number, data)
                 done += 1
         except OSError:
             index.remove([(row.token, row.number) for row in rows[done:]])

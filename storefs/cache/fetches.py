@@ -175,12 +175,10 @@ class Fetches:
 
     async def _from_disk(self, run: Run) -> list[int]:
         """Land what is on disk; the indexes of the rest."""
-        version = run.version
-        on_disk = self._shelf.known(version, run.indexes)
-        if on_disk is None:
-            on_disk = await self._shelf.look(version, run.indexes)
-        lengths = [(index, len(self._span(version, range(index, index + 1)))) for index in on_disk]
-        for index, data in (await self._shelf.read(version, lengths)).items() if lengths else ():
+        wanted = [
+            (index, len(self._span(run.version, range(index, index + 1)))) for index in run.indexes
+        ]
+        for index, data in (await self._shelf.read(run.version, wanted)).items():
             self.disk_hits += 1
             self._land(run, index, data)
         return [index for index in run.indexes if index not in run.found]

@@ -6,8 +6,7 @@ directory:
     format          the number of this layout; an unknown one is refused, never discarded
     lock            flock, held while the index is opened or made anew
     index.sqlite3   see `cache.index`
-    chunks/3f0/...  one file a chunk, spread over 4,096 directories
-    tmp/            half-written chunks
+    chunks/3f/...   one file a chunk, spread over 256 directories; `.aside-*` is half-written
     trash-*         what lost its index; deleted in the background
 
 The danger is bytes of another chunk under this chunk's name (a lost index, a copy by hand, a torn
@@ -31,12 +30,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
-SHARDS = 4096
-"""Directories of chunks: some 250 files in each at a million chunks."""
+SHARDS = 256
+"""Directories of chunks: some 4,000 files in each at a million chunks."""
 
 _CLAIM = struct.Struct(">8s16sQQ")  # magic, token, number, length
 _CHECKSUM = struct.Struct(">I")  # CRC-32 of claim and bytes
 _MAGIC = b"storefs1"
+_ASIDE = ".aside-"
 _HEADER_BYTES = _CLAIM.size + _CHECKSUM.size
 
 
@@ -111,7 +111,7 @@ def shard_of(token: bytes, number: int) -> int:
 
 def chunk_path(chunks: str, token: bytes, number: int) -> str:
     """Where a chunk lies below the directory `chunks`."""
-    return f"{chunks}/{shard_of(token, number):03x}/{token.hex()}-{number:x}"
+    return f"{chunks}/{shard_of(token, number):02x}/{token.hex()}-{number:x}"
 
 
 def parse_name(name: str) -> tuple[bytes, int] | None:
@@ -142,15 +142,24 @@ def read_chunk(chunks: str, token: bytes, number: int, length: int) -> bytes:
     return data
 
 
-def write_chunk(chunks: str, tmp: str, token: bytes, number: int, data: bytes) -> None:
+def write_chunk(chunks: str, token: bytes, number: int, data: bytes) -> None:
     """Put a chunk in place, whole or not at all. Raises OSError; nothing is left aside then.
 
-    No fsync: what a power cut tears, the checksum finds.
+    No fsync: what a power cut tears, the checksum finds. It is written aside in its own directory,
+    where creating a file costs a third of what it costs in one directory for all (ext4).
     """
     claim = _CLAIM.pack(_MAGIC, token, number, len(data))
     header = claim + _CHECKSUM.pack(zlib.crc32(data, zlib.crc32(claim)))
-    aside = f"{tmp}/{secrets.token_hex(12)}"
-    fd = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    path = chunk_path(chunks, token, number)
+    shard = os.path.dirname(path)
+    aside = f"{shard}/{_ASIDE}{secrets.token_hex(12)}"
+    try:
+        fd = _create(aside)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(shard, 0o700)
+        os.chmod(shard, 0o700)
+        fd = _create(aside)
     try:
         try:
             os.fchmod(fd, 0o600)
@@ -159,17 +168,19 @@ def write_chunk(chunks: str, tmp: str, token: bytes, number: int, data: bytes) -
                 done += os.write(fd, memoryview(data)[max(done, 0) :])
         finally:
             os.close(fd)
-        path = chunk_path(chunks, token, number)
-        try:
-            os.rename(aside, path)
-        except FileNotFoundError:
-            shard = os.path.dirname(path)
-            os.mkdir(shard, 0o700)
-            os.chmod(shard, 0o700)
-            os.rename(aside, path)
+        os.rename(aside, path)
     except BaseException:
         remove_file(aside)
         raise
+
+
+def is_aside(name: str) -> bool:
+    """Is this the name of a chunk that is being written, or was when its writer died?"""
+    return name.startswith(_ASIDE)
+
+
+def _create(path: str) -> int:
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
 
 def remove_file(path: str) -> None:

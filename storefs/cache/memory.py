@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     ChunkKey = tuple[ObjectVersion, int]
 
 OVERHEAD_BYTES = 512
-"""What an entry costs beside its bytes: key, version, table. Measured 350-450 for short keys."""
+"""What an entry costs beside its bytes: key, version, table. Measured: 460, with a key of 25."""
 
 
 class ByteBudget:

@@ -11,6 +11,7 @@ writing, and only writers call it.
 from __future__ import annotations
 
 import logging
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import trio
@@ -31,6 +32,8 @@ READ_THREADS = 8
 """Chunks read from disk at a time; a guess: an SSD likes a few, two cores check no more."""
 BATCH_CHUNKS = 256
 """Written in one crossing at most, so that small chunks do not hold the thread for long."""
+GATHER_SECONDS = 0.2
+"""A change of the index for each small file would cost more than its bytes."""
 UPKEEP_SECONDS = 60.0
 DRAIN_SECONDS = 5.0
 """How long closing may take to write what is still queued; it is only a cache."""
@@ -57,7 +60,8 @@ class Shelf:
         # Keys and lengths of what waits, oldest first. INVARIANT: queued_bytes is their sum.
         self._queue: dict[ChunkKey, int] = {}
         self.queued_bytes = 0
-        self._filled = trio.Event()
+        self._filled = trio.Event()  # something is queued
+        self._enough = trio.Event()  # so much that it should be written now
         self._shrunk = trio.lowlevel.ParkingLot()
 
     @property
@@ -78,6 +82,8 @@ class Shelf:
             nursery.start_soon(self._upkeep, self._disk)
             while True:
                 await self._filled.wait()
+                with trio.move_on_after(GATHER_SECONDS):
+                    await self._enough.wait()
                 await self._write_batch(self._disk)
 
     async def aclose(self) -> None:
@@ -119,21 +125,13 @@ class Shelf:
     async def read(
         self, version: ObjectVersion, wanted: Sequence[tuple[int, int]]
     ) -> dict[int, bytes]:
-        """Chunks by index, for `wanted` indexes and lengths; what cannot be read is left out."""
+        """Chunks by index, for ascending `wanted` indexes and lengths; the rest is not on disk."""
         disk = self._disk
         if disk is None or not wanted:
             return {}
-        by_token: dict[bytes, list[tuple[int, int]]] = {}
-        for index, length in wanted:
-            page = await self._page(version, index // PAGE_CHUNKS)
-            if is_set(page, index):
-                by_token.setdefault(page.token, []).append((index, length))
         found: dict[int, bytes] = {}
-        for token, chunks in by_token.items():
-            found |= await threads.run(self._read_limit, disk.read, token, chunks)
-            for index, _ in chunks:
-                if index not in found:
-                    self._presence.unmark(version, index)
+        for number, group in groupby(wanted, key=lambda chunk: chunk[0] // PAGE_CHUNKS):
+            found |= await self._read_page(disk, version, number, list(group))
         return found
 
     def put_nowait(self, key: ChunkKey, length: int) -> None:
@@ -143,6 +141,8 @@ class Shelf:
         self._queue[key] = length
         self.queued_bytes += length
         self._filled.set()
+        if self.queued_bytes >= min(self._disk.batch_bytes, self._queue_limit_bytes):
+            self._enough.set()
 
     def unqueue(self, key: ChunkKey) -> bool:
         """The chunk leaves memory: it is not written. True if it was going to be."""
@@ -169,6 +169,34 @@ class Shelf:
         if self._disk is not None:
             self._disk.drop_nowait(version)
             self._presence.forget(version)
+
+    async def _read_page(
+        self,
+        disk: ChunkDisk,
+        version: ObjectVersion,
+        number: int,
+        wanted: Sequence[tuple[int, int]],
+    ) -> dict[int, bytes]:
+        page = self._presence.page(version, number, trio.current_time())
+        if page is None:
+            token, numbers, found = await threads.run(
+                self._read_limit,
+                disk.find_and_read,
+                version,
+                number * PAGE_CHUNKS,
+                PAGE_CHUNKS,
+                wanted,
+            )
+            page = self._presence.learn(version, number, token, numbers, trio.current_time())
+        else:
+            there = [chunk for chunk in wanted if is_set(page, chunk[0])]
+            if not there:
+                return {}
+            found = await threads.run(self._read_limit, disk.read, page.token, there)
+        for index, _ in wanted:
+            if index not in found:
+                self._presence.unmark(version, index)
+        return found
 
     async def _page(self, version: ObjectVersion, number: int) -> Page:
         page = self._presence.page(version, number, trio.current_time())
@@ -207,6 +235,8 @@ class Shelf:
             self.unqueue(key)
         if not self._queue:
             self._filled = trio.Event()
+        if self.queued_bytes < disk.batch_bytes:
+            self._enough = trio.Event()
         for version, index, token in written:
             self._presence.mark(version, index, token)
 
