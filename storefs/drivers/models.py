@@ -194,9 +194,7 @@ class AppendResult(UploadResult):
     """`next_position` is the object's length after the append, in bytes."""
 
     def __init__(self, next_position: int, **kwargs: Any) -> None:
-        super().__init__(
-            kwargs.pop("checksum", None), kwargs.pop("checksum_type", None), **kwargs
-        )
+        super().__init__(kwargs.pop("checksum", None), kwargs.pop("checksum_type", None), **kwargs)
         self.next_position = next_position
 
     def __str__(self) -> str:

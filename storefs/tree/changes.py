@@ -27,7 +27,8 @@ from storefs.errors import (
 )
 from storefs.tree import names
 from storefs.tree.inode import Entry, Inode, Kind, Standing
-from storefs.tree.lookup import MAX_LINK_BYTES, Lookup, Missing
+from storefs.tree.knowledge import Missing
+from storefs.tree.lookup import MAX_LINK_BYTES, Lookup
 
 if TYPE_CHECKING:
     from storefs.store.version import Version

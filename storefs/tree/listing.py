@@ -34,9 +34,9 @@ KEPT_PAGES = 4
 MOST_KNOWN_ENTRIES = 20_000
 """A complete listing is remembered up to this size; a larger directory is streamed each time."""
 
-SMALL_DIRECTORY = 200
-"""A directory of so many entries is listed again rather than asked name by name: parsing them
-costs less than the two requests that a lookup needs."""
+ONE_PAGE = 1000
+"""A directory of so many entries is listed again rather than asked name by name: one request a
+second for all names, where each name would cost two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +166,11 @@ class DirStream:
     def __init__(
         self,
         load: Callable[[str | None], Awaitable[Page]],
-        directory: Directory,
+        learn: Callable[[list[Page]], None],
         nursery: trio.Nursery,
     ) -> None:
         self._load = load
-        self._directory = directory
+        self._learn = learn
         self._nursery = nursery
         self._markers: list[str | None] = [None]  # INVARIANT: marker of page i at i
         self._pages: OrderedDict[int, Page] = OrderedDict()
@@ -228,5 +228,5 @@ class DirStream:
         if sum(len(kept.entries) for kept in self._whole) > MOST_KNOWN_ENTRIES:
             self._whole = None
         elif page.following is None:
-            self._directory.learn(self._whole)
+            self._learn(self._whole)
             self._whole = None

@@ -9,26 +9,19 @@ await the inode is looked at again, because a handle may have created the file m
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
-from storefs.errors import EntryNotFound, NotADirectory, ObjectNotFound, StoreError, Superseded
+from storefs.errors import EntryNotFound, ObjectNotFound, StoreError, Superseded
 from storefs.tree import names
 from storefs.tree.inode import Entry, Inode, Kind, Standing
-from storefs.tree.listing import SMALL_DIRECTORY, Directory, DirStream, Page, page_of
-from storefs.tree.remembered import Remembered
-from storefs.tree.table import Table
+from storefs.tree.knowledge import Found, Knowledge, Missing
+from storefs.tree.listing import ONE_PAGE, DirStream, Page, page_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from storefs.config import TreeConfig
     from storefs.drivers.models import Object
-    from storefs.store.store import Store
-    from storefs.tree.local import LocalFiles
-    from storefs.units import InodeNumber
 
 log = logging.getLogger(__name__)
 
@@ -39,78 +32,8 @@ ASKED_AT_ONCE = 32
 """HEADs in flight for the children of one announced directory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Nothing has the name; how long the kernel may believe that, in seconds."""
-
-    ttl_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The answer to a name: an entry or None, and until when it holds (trio time)."""
-
-    entry: Entry | None
-    until: float
-
-
-class Lookup:
+class Lookup(Knowledge):
     """Names, inodes and the questions between them."""
-
-    def __init__(
-        self,
-        store: Store,
-        config: TreeConfig,
-        files: LocalFiles,
-        nursery: trio.Nursery,
-        *,
-        give_back: Callable[[InodeNumber, str], None],
-    ) -> None:
-        self.store = store
-        self.config = config
-        self.files = files
-        self.nursery = nursery
-        self.give_back = give_back
-        self.table = Table(config.max_inodes, self._is_needed)
-        self.remembered = Remembered()
-        self.hidden_keys = 0
-        self._lists: dict[InodeNumber, trio.Event] = {}
-
-    # -- what stands here ----------------------------------------------------------------------
-
-    def _is_needed(self, inode: Inode) -> bool:
-        if inode.is_dir:
-            directory = inode.directory
-            return directory is not None and bool(directory.sticky or directory.here)
-        return self.is_local(inode)
-
-    def is_local(self, inode: Inode) -> bool:
-        """True if what stands here is more than what the store has, or a handle is open."""
-        number = inode.number
-        return self.files.has_handles(number) or self.files.local(number) is not None
-
-    def directory(self, inode: Inode) -> Directory:
-        """What is known of a directory's names. Raises NotADirectory."""
-        if not inode.is_dir:
-            raise NotADirectory(inode.path)
-        if inode.directory is None:
-            inode.directory = Directory()
-        return inode.directory
-
-    def parent_of(self, number: InodeNumber) -> Inode:
-        """A directory in which a name is used. Raises Superseded if it was removed."""
-        parent = self.table.get(number)
-        self.directory(parent)
-        if parent.standing is not Standing.CURRENT:
-            raise Superseded(parent.path)
-        return parent
-
-    def is_here(self, inode: Inode) -> bool:
-        """True if the name stands whatever the store says of it."""
-        if inode.is_dir:
-            directory = inode.directory
-            return directory is not None and bool(directory.sticky or directory.here)
-        return not inode.etag or self.files.local(inode.number) is not None
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -131,54 +54,6 @@ class Lookup:
             raise EntryNotFound(parent.path + name)
         return inode
 
-    def reconcile(self, parent: Inode, name: str, found: Found) -> Inode | Missing:
-        """Make the inodes agree with an answer of the store. Does not wait."""
-        now = trio.current_time()
-        child = parent.children.get(name)
-        entry = found.entry
-        if child is not None and self.is_here(child):
-            child.fresh_until = max(child.fresh_until, found.until)
-            return child
-        if entry is None:
-            if child is not None:
-                self.table.detach(child, Standing.SUPERSEDED)
-            return Missing(max(0.0, found.until - now))
-        if child is not None and child.kind is entry.kind and child.etag == entry.etag:
-            child.fresh_until = found.until
-            return child
-        inode = self.table.add(parent, name, entry.kind)
-        inode.size, inode.etag = entry.size, entry.etag
-        inode.mtime_ns = inode.ctime_ns = entry.mtime_ns
-        inode.fresh_until = found.until
-        known = self.remembered.get(inode.key, entry.etag)
-        if known is not None:
-            inode.mtime_ns = known.mtime_ns or entry.mtime_ns
-            inode.attributes = known.attributes
-        self._bound_table()
-        return inode
-
-    def _bound_table(self) -> None:
-        for inode in self.table.excess(16):
-            if inode.lookups and inode.parent is not None:
-                self.give_back(inode.parent.number, inode.name)
-            else:
-                self.table.release(inode)
-
-    def known(self, parent: Inode, name: str) -> Found | None:
-        """The answer to a name without asking, or None if it must be asked."""
-        now = trio.current_time()
-        directory = self.directory(parent)
-        exists, missing = self.config.metadata_ttl_seconds, self.config.negative_ttl_seconds
-        change = directory.changes.get(name)
-        if change is not None and change.at >= directory.listed_at:
-            until = change.at + (exists if change.entry is not None else missing)
-            return Found(change.entry, until) if now < until else None
-        if directory.entries is None:
-            return None
-        entry = directory.entries.get(name)
-        until = directory.listed_at + (exists if entry is not None else missing)
-        return Found(entry, until) if now < until else None
-
     async def _find(self, parent: Inode, name: str) -> Found:
         found = self.known(parent, name)
         if found is not None:
@@ -191,7 +66,7 @@ class Lookup:
             return Found(entry, child.fresh_until)
         if child is not None and child.is_dir and now < child.fresh_until:
             return Found(Entry(name, Kind.DIRECTORY), child.fresh_until)
-        if directory.entries is not None and len(directory.entries) <= SMALL_DIRECTORY:
+        if directory.entries is not None and len(directory.entries) <= ONE_PAGE:
             await self.list_again(parent)
             found = self.known(parent, name)
             if found is not None:
@@ -199,7 +74,17 @@ class Lookup:
             if directory.entries is not None and directory.listed_at >= now:
                 # Times to live of zero: the answer holds for this question alone.
                 return Found(directory.entries.get(name), directory.listed_at)
+        elif directory.entries is not None and name not in directory.entries:
+            return await self._ask_unlikely(parent, name)
         return await self._ask(parent, name)
+
+    async def _ask_unlikely(self, parent: Inode, name: str) -> Found:
+        """A name that a large directory did not have: one LIST tells that it still has not."""
+        asked_at = trio.current_time()
+        objects, following = await self.store.list_page(parent.key + name)
+        if objects or following is not None:
+            return await self._ask(parent, name)
+        return Found(None, asked_at + self.config.negative_ttl_seconds)
 
     async def list_again(self, parent: Inode) -> None:
         """One LIST page of a directory; complete, it answers all names. Shared by who waits."""
@@ -212,7 +97,7 @@ class Lookup:
             page = await self.load_page(parent, None)
             directory = self.directory(parent)
             if page.following is None:
-                directory.learn([page])
+                self.learn(parent, [page])
             else:
                 directory.invalidate()
                 directory.first_page = page
@@ -269,7 +154,7 @@ class Lookup:
             return
         self._count_hidden(inode, page)
         if page.following is None:
-            directory.learn([page])
+            self.learn(inode, [page])
         else:
             directory.first_page = page
 
@@ -282,8 +167,11 @@ class Lookup:
 
     def stream(self, inode: Inode) -> DirStream:
         """All entries of a directory, page by page."""
-        directory = self.directory(inode)
-        return DirStream(lambda marker: self.load_page(inode, marker), directory, self.nursery)
+        return DirStream(
+            lambda marker: self.load_page(inode, marker),
+            lambda pages: self.learn(inode, pages),
+            self.nursery,
+        )
 
     async def load_page(self, inode: Inode, marker: str | None) -> Page:
         """One page of a directory's listing, with its links told from its files."""

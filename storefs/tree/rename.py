@@ -28,7 +28,7 @@ from storefs.errors import (
 from storefs.store.version import Version, is_md5
 from storefs.tree.changes import Changes
 from storefs.tree.inode import Entry, Inode, Kind
-from storefs.tree.lookup import Missing
+from storefs.tree.knowledge import Missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

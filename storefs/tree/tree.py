@@ -15,8 +15,8 @@ import trio
 from storefs.errors import EntryNotFound, Superseded
 from storefs.tree import names
 from storefs.tree.inode import Entry, Inode, Kind, Standing
+from storefs.tree.knowledge import Found, Missing
 from storefs.tree.listing import PAGE_POSITIONS, DirStream, Page
-from storefs.tree.lookup import Found, Missing
 from storefs.tree.rename import Renames
 
 if TYPE_CHECKING:
