@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from storefs.handle.background import Background
-    from storefs.handle.commit import Committer
+    from storefs.handle.commit import Committer, Stored
     from storefs.handle.lost import LostAndFound
     from storefs.handle.ports import ChunkCache
     from storefs.handle.writer import LocalFile
@@ -129,7 +129,7 @@ class Attempts:
                 return
             file.state = advance(file.state, FileState.COMMITTING)
             try:
-                version = await self._committer.commit(file)
+                stored = await self._committer.commit(file)
             except StorefsError as exc:
                 await self._failed(file, exc)
                 raise
@@ -141,7 +141,19 @@ class Attempts:
             except BaseException:
                 file.state = advance(file.state, FileState.DIRTY)
                 raise
-            await self._succeeded(file, version)
+            if file.key == stored.key:
+                await self._succeeded(file, stored.version)
+                return
+            file.state = advance(file.state, FileState.DIRTY)
+            await self._remove_misplaced(stored)
+        await self._attempt(file)
+
+    async def _remove_misplaced(self, stored: Stored) -> None:
+        """The file was renamed while it was sent: what landed under its old name goes again."""
+        try:
+            await self._committer.store.delete(stored.key, if_match=stored.version.etag)
+        except StorefsError as exc:
+            log.error("%s was renamed here, but is there again: %s", stored.key, exc)
 
     async def _succeeded(self, file: LocalFile, version: Version) -> None:
         content = file.content

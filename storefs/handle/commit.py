@@ -54,6 +54,14 @@ def is_transient(error: Exception) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store accepted, and under which key: the file may have been renamed meanwhile."""
+
+    key: str
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """How one write is kept from overwriting what it does not know."""
 
@@ -118,8 +126,8 @@ class Committer:
     ) -> Upload:
         return Upload(self.store, file, key, self.limits(), self.budget, self._nursery, attributes)
 
-    async def commit(self, file: LocalFile) -> Version:
-        """The version that the store accepted; the caller holds `file.lock` and tells the file.
+    async def commit(self, file: LocalFile) -> Stored:
+        """What the store accepted; the caller holds `file.lock` and tells the file.
 
         Raises ObjectChanged where somebody else's version is there, and what the store says.
         Parts that were sent stay for the next attempt, unless the upload cannot be used again.
@@ -129,9 +137,9 @@ class Committer:
             sent = await file.upload.settle() if file.upload else []
             made = plan(file.content, self.limits(), sent)
             if made.is_single:
-                version = await self._put(file)
+                stored = await self._put(file)
             else:
-                version = await self._assemble(file, made)
+                stored = await self._assemble(file, made)
         except ObjectExists as exc:
             raise ObjectChanged(
                 "somebody else created it meanwhile", key=file.key, operation="commit"
@@ -140,25 +148,27 @@ class Committer:
             if file.upload is not None:
                 file.upload.resume()
         file.known.checked_at = trio.current_time()
-        return version
+        return stored
 
     # -- the two ways --------------------------------------------------------------------------
 
-    async def _put(self, file: LocalFile) -> Version:
+    async def _put(self, file: LocalFile) -> Stored:
         self.drop_upload(file)
         attributes = await self.attributes(file)
         async with self.budget.share(file.content.size):
             body = await file.whole_body()
             g = await self._guarded(file, self.store.capabilities.conditional_put)
-            return await self.store.put(
-                file.key,
+            key = file.key
+            version = await self.store.put(
+                key,
                 body,
                 if_match=g.if_match,
                 if_none_match=g.if_none_match,
                 attributes=attributes,
             )
+        return Stored(key, version)
 
-    async def _assemble(self, file: LocalFile, made: Plan) -> Version:
+    async def _assemble(self, file: LocalFile, made: Plan) -> Stored:
         if not made.keeps_sent:
             self.drop_upload(file)
         file.upload = upload = file.upload or self.new_upload(file)
@@ -166,7 +176,7 @@ class Committer:
             parts = await upload.execute(made, file.base.etag if file.base else None)
             g = await self._guarded(file, self.store.capabilities.conditional_complete)
             version = await self.store.complete_multipart(
-                file.key,
+                upload.key,
                 await upload.begin(),
                 parts,
                 if_match=g.if_match,
@@ -177,7 +187,7 @@ class Committer:
                 self.drop_upload(file)
             raise
         upload.over()
-        return version
+        return Stored(upload.key, version)
 
     def drop_upload(self, file: LocalFile) -> None:
         """Abort what was begun; in the background, because nobody waits for it."""
@@ -221,6 +231,12 @@ class Committer:
         if self.store.outcomes.may_be_ours(file.key, found.etag):
             log.debug("an unanswered commit of %s was done", file.key)
             file.rebase(Version(found.etag, found.size, found.mtime_ns))
+
+    async def take_newest(self, file: LocalFile) -> None:
+        """Who writes a file anew after a conflict has seen, or will replace, what is there now."""
+        found = await self._head(file.key)
+        base = Version(found.etag, found.size, found.mtime_ns) if found else None
+        file.start_over(base)
 
     # -- attributes ----------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ async def drain(
         for file in left:
             reason = str(file.error) if file.error else "storefs was stopped before it was stored"
             place = await attempts.keep(file, reason)
-            log.error("%s is not stored: its bytes are in %s", file.key, place)
+            log.info("%s is not stored: its bytes are in %s", file.key, place)
             if file.stem is not None and file.staging is not None:
                 file.staging.remove()
     return [file.pending() for file in left]

@@ -80,10 +80,10 @@ def claim(state_dir: Path, store: str) -> Instance:
 def _claim(state_dir: Path, store: str) -> Instance:
     lost_and_found = LostAndFound(state_dir / "lost+found")
     path = state_dir / "instances" / uuid.uuid4().hex
-    path.mkdir(mode=0o700)
+    _make(path)
     instance = Instance(path, _lock(path), lost_and_found)
     owner = {"store": store, "pid": os.getpid(), "started": time.time()}
-    (path / "owner.json").write_text(json.dumps(owner), encoding="utf-8")
+    _write(path / "owner.json", json.dumps(owner))
     for other in sorted((state_dir / "instances").iterdir()):
         if other != path and _belongs_to(other, store):
             _adopt(other, instance)
@@ -96,10 +96,20 @@ def _make(path: Path) -> None:
         path.chmod(0o700)
 
 
+def _write(path: Path, text: str) -> None:
+    """A small file for its owner only, written aside and renamed."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.fchmod(fd, 0o600)
+    with open(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(aside, path)
+
+
 def _check_format(state_dir: Path) -> None:
     path = state_dir / "format"
     if not path.exists():
-        path.write_text(FORMAT + "\n", encoding="ascii")
+        _write(path, FORMAT + "\n")
     found = path.read_text(encoding="utf-8").strip()
     if found != FORMAT:
         raise ConfigError(

@@ -207,6 +207,8 @@ def _around(content: Content, cut: _Cut, held: list[int]) -> list[PlannedPart] |
         parts.append(PlannedPart(upto, span, Action.UPLOAD))
         number, at = upto + 1, span.stop
     if at < content.size:
+        # No finer than the grid here, or a large file would run out of numbers at its end.
+        cut = replace(cut, unit=max(cut.unit, len(cell(limits, number))))
         rest = _number(number, _tile(content, cut, ByteRange(at, content.size), tail=True))
         if rest[-1].number > limits.max_parts:
             return None

@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from storefs import threads
-from storefs.errors import BadHandle, ObjectChanged, ObjectNotFound, StorefsError
+from storefs.errors import BadHandle, ObjectChanged
 from storefs.handle import unlinked
 from storefs.handle.attempts import Attempts
 from storefs.handle.background import Background
@@ -21,6 +21,7 @@ from storefs.handle.budget import Budget
 from storefs.handle.commit import Committer
 from storefs.handle.drain import drain
 from storefs.handle.instance import Instance, claim
+from storefs.handle.leftovers import sweep
 from storefs.handle.reader import Reader
 from storefs.handle.state import FileState, advance
 from storefs.handle.writer import Handle, LocalFile, Place
@@ -120,7 +121,7 @@ class OpenFiles:
             self._committer.new_upload,
         )
         if instance.uploads or instance.scratch:
-            self._background.spawn(self._sweep_store)
+            self._background.spawn(lambda: sweep(instance, self._committer))
 
     async def drain(self, seconds: float) -> list[PendingFile]:
         """Commit everything dirty; what is left at the deadline goes to lost+found and is named."""
@@ -137,16 +138,6 @@ class OpenFiles:
         self._handles.clear()
         if self._instance is not None:
             await threads.run(self._limiter, self._instance.close)
-
-    async def _sweep_store(self) -> None:
-        assert self._instance is not None
-        for upload_id, key in self._instance.uploads:
-            try:
-                await self._store.abort_multipart(key, upload_id)
-            except StorefsError as exc:
-                log.warning("parts of an earlier upload of %s stay in the store: %s", key, exc)
-        for key in self._instance.scratch:
-            await unlinked.remove_scratch(key, self._committer)
 
     # -- handles -------------------------------------------------------------------------------
 
@@ -287,13 +278,6 @@ class OpenFiles:
         file = self._files.get(number)
         return file is not None and bool(file.handles)
 
-    def find(self, key: str) -> InodeNumber | None:
-        """The inode whose local bytes are not in the store yet and belong under this key."""
-        for file in self._files.values():
-            if file.key == key and file.is_dirty:
-                return file.number
-        return None
-
     def moved(self, number: InodeNumber, key: str, version: Version) -> None:
         """We gave the object another key or version: handles follow, cached chunks stay valid."""
         file = self._files.get(number)
@@ -381,17 +365,8 @@ class OpenFiles:
             conflicted = isinstance(file.error, ObjectChanged)
             await self._attempts.supersede(file)
             if conflicted:
-                await self._take_newest(file)
+                await self._committer.take_newest(file)
             await file.truncate_locked(0)
-
-    async def _take_newest(self, file: LocalFile) -> None:
-        """Who writes a file anew after a conflict has seen, or will replace, what is there now."""
-        try:
-            found = await self._store.head(file.key)
-        except ObjectNotFound:
-            file.start_over(None)
-        else:
-            file.start_over(Version(found.etag, found.size, found.mtime_ns))
 
     def _forget_if_idle(self, file: LocalFile) -> None:
         if file.handles or self._files.get(file.number) is not file:

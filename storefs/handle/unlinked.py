@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from storefs.cache.chunks import ObjectVersion
-from storefs.errors import StorefsError
+from storefs.errors import ObjectChanged, ObjectNotFound, StorefsError
 from storefs.handle.parts import Action, Plan, PlannedPart
 from storefs.handle.state import FileState, advance
 from storefs.units import MIB, ByteRange
@@ -36,12 +36,16 @@ async def keep(file: LocalFile, committer: Committer) -> None:
             return
         span = ByteRange(0, file.content.size)
         needed = sum(len(run) for run in file.content.base_runs(span))
-        if needed <= FETCHED_BYTES:
-            await file.hydrate(span)
-        elif file.source is not None:
-            scratch = SCRATCH_PREFIX + uuid.uuid4().hex
-            file.stage().unlinked(False, scratch)  # a crash from here on removes the copy
-            file.serve_from(await _copy(file, file.source, scratch, committer))
+        try:
+            if needed <= FETCHED_BYTES:
+                await file.hydrate(span)
+            elif file.source is not None:
+                scratch = SCRATCH_PREFIX + uuid.uuid4().hex
+                file.stage().unlinked(False, scratch)  # a crash from here on removes the copy
+                file.serve_from(await _copy(file, file.source, scratch, committer))
+        except (ObjectChanged, ObjectNotFound) as exc:
+            # Somebody else replaced it: its handles cannot read on, with or without a name.
+            log.debug("%s is gone already: %s", file.key, exc)
         committer.drop_upload(file)
         if file.staging is not None:
             file.staging.unlinked(True, file.staging.record.scratch)

@@ -82,6 +82,7 @@ class Upload:
         # mutable; touched by the file's writers, the senders and the commit
         self.id: str | None = None
         self.error: StorefsError | None = None
+        self._late_error: StorefsError | None = None  # met while a commit waited for it
         self._done: dict[int, tuple[PlannedPart, Part]] = {}
         self._queue: deque[int] = deque()  # cells that are full and not yet taken by a sender
         self._sending: dict[int, bool] = {}  # number to "was overwritten meanwhile"
@@ -158,12 +159,17 @@ class Upload:
     # -- at the commit -------------------------------------------------------------------------
 
     async def settle(self) -> list[int]:
-        """Stop sending ahead; wait for what is on its way. The answer: cells that were sent."""
+        """Stop sending ahead; wait for what is on its way. The answer: cells that were sent.
+
+        Raises what keeps them from being sent now: to try them again would take a deadline more.
+        """
         self._is_paused = True
         self._queue.clear()
+        self.error = self._late_error = None
         while self._sending:
             await self._moved.wait()
-        self.error = None
+        if self._late_error is not None:
+            raise self._late_error
         return [
             number
             for number, (planned, _) in self._done.items()
@@ -270,7 +276,9 @@ class Upload:
 
     def _failed_ahead(self, number: int, error: StorefsError) -> None:
         log.debug("part %d of %s could not be sent ahead: %s", number, self.key, error)
-        if not self._is_paused:
+        if self._is_paused:
+            self._late_error = error
+        else:
             self.error = error
             self._queue.appendleft(number)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 import trio
@@ -25,7 +26,7 @@ from storefs.handle.uploader import full_cells
 from storefs.units import MIB, ByteRange, HandleNumber, InodeNumber
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from storefs.drivers.models import ObjectAttributes
@@ -60,6 +61,7 @@ class Place:
     limits: Callable[[], Limits]
     new_reader: Callable[[ObjectVersion], VersionReader]
     new_upload: Callable[[LocalFile], Upload]
+    names: Iterator[int] = field(default_factory=count)  # staging files outlive their inodes
 
 
 @dataclass(slots=True)
@@ -242,7 +244,7 @@ class LocalFile:
     def stage(self) -> Staging:
         """The staging file, created where there is none yet."""
         if self.staging is None:
-            name = f"{self.number}-{self.changes}-{self.epoch}"
+            name = f"{self.number}-{next(self.place.names)}"
             self.staging = Staging(self.place.directory, name, self._header(), self.place.limiter)
         return self.staging
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from storefs.errors import BadHandle
+from storefs.handle import admission
 from storefs.units import KIB, InodeNumber
 from tests.handle.conftest import PART
 
@@ -370,3 +372,61 @@ async def test_settle_stores_what_is_dirty(autojump_clock: MockClock, mount: Set
     assert mount.body("a") == b"abc"
     assert mount.files.pending() == []
     await mount.close(handle)
+
+
+async def test_a_rename_in_the_midst_of_a_commit_leaves_one_file_with_the_new_bytes(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
+    mount.put("a", b"old")
+    handle = await mount.open("a")
+    await mount.files.write(handle, 0, b"new")
+
+    def rename_first(verb: str, key: str) -> None:
+        if verb == "put_object":
+            mount.well()
+            moved = mount.put("b", b"old")
+            mount.files.moved(ONE, "b", moved)
+
+    mount.bucket.before = rename_first
+    await mount.close(handle)
+    assert mount.body("a") is None
+    assert mount.body("b") == b"new"
+    assert [key for _, key, _ in mount.committed] == ["b"]
+
+
+async def test_bytes_just_written_are_read_back_while_others_write_and_commit(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
+    mount.put("a", bytes(4 * PART))
+
+    async def work(index: int) -> None:
+        handle = await mount.open("a")
+        for turn in range(30):
+            offset = index * PART + turn * 1000
+            data = bytes([index * 30 + turn + 1]) * 1500
+            await mount.files.write(handle, offset, data)
+            assert await mount.files.read(handle, offset, 1500) == data
+            if turn % (index + 3) == 0:
+                await mount.files.flush(handle)
+        await mount.close(handle)
+
+    async with trio.open_nursery() as nursery:
+        for index in range(4):
+            nursery.start_soon(work, index)
+    expected = bytearray(4 * PART)
+    for index in range(4):
+        for turn in range(30):
+            offset = index * PART + turn * 1000
+            expected[offset : offset + 1500] = bytes([index * 30 + turn + 1]) * 1500
+    assert mount.body("a") == bytes(expected)
+
+
+async def test_a_file_reopened_again_and_again_while_its_bytes_go_into_the_cache(
+    autojump_clock: MockClock, mount: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "AT_ONCE_BYTES", 0)
+    for turn in range(5):
+        handle = await mount.open("a")
+        await mount.files.write(handle, 0, b"turn %d" % turn)
+        await mount.close(handle)
+    assert mount.body("a") == b"turn 4"
