@@ -302,7 +302,8 @@ class S3Driver(S3Copies):
         if not answer.get("IsTruncated"):
             return page, None
         token = answer.get("NextContinuationToken")
-        if not token:
+        if not token or token == marker:
+            # SeaweedFS, grouping by anything but `/`, would send the same page for ever.
             raise StoreError("the store says that the listing goes on, but not where")
         return page, str(token)
 

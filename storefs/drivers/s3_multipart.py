@@ -118,15 +118,18 @@ class S3Multipart(ComposedDriver):
             "Key": object_name,
             "UploadId": upload_id,
         }
-        parts: list[Part] = []
+        # SeaweedFS lists a part that was sent twice twice; the later one counts.
+        parts: dict[int, tuple[int, Part]] = {}
         while True:
             with translated("list_parts", object_name):
                 answer = s3.get_client().list_parts(**wanted)
-            for part in answer.get("Parts", []):
-                etag, size = unquoted(part["ETag"]), int(part.get("Size", 0))
-                parts.append(Part(int(part["PartNumber"]), etag, size))
+            for found in answer.get("Parts", []):
+                number, moment = int(found["PartNumber"]), to_ns(found.get("LastModified"))
+                part = Part(number, unquoted(found["ETag"]), int(found.get("Size", 0)))
+                if number not in parts or parts[number][0] <= moment:
+                    parts[number] = (moment, part)
             if not answer.get("IsTruncated"):
-                return sorted(parts, key=lambda part: part.number)
+                return [part for _, (_, part) in sorted(parts.items())]
             wanted["PartNumberMarker"] = answer["NextPartNumberMarker"]
 
     def complete_multipart_upload(
