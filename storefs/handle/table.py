@@ -25,7 +25,6 @@ from storefs.handle.leftovers import sweep
 from storefs.handle.reader import Reader
 from storefs.handle.state import FileState, advance
 from storefs.handle.writer import Handle, LocalFile, Place
-from storefs.store.version import Version
 from storefs.units import MIB, HandleNumber, InodeNumber
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from storefs.handle.lost import LostFile
     from storefs.handle.ports import ObjectStore
     from storefs.handle.state import LocalState, PendingFile
+    from storefs.store.version import Version
 
 log = logging.getLogger(__name__)
 
