@@ -151,3 +151,25 @@ def place(
         s3_connections[kind] = s3_connection(server)
     s3_connections[kind].get_client().create_bucket(Bucket=bucket)
     return Place(kind, S3Driver(), s3_connections[kind], bucket)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty directory to be a bucket, in one that has nothing else."""
+    (tmp_path / "bucket").mkdir()
+    return tmp_path / "bucket"
+
+
+@pytest.fixture
+def local(root: Path) -> Place:
+    """The local driver alone."""
+    return Place("local", LocalDriver(), LocalConnection(durable=False), str(root))
+
+
+def files(root: Path) -> set[str]:
+    """What another program sees of a local bucket."""
+    return {
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if ".storefs-bucket" not in path.parts
+    }
