@@ -20,12 +20,12 @@ from tests.support.relay import Relay
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from tests.support.servers import S3Server
-
     from tests.support.buckets import Bucket
+    from tests.support.servers import S3Server
 
 HERE = Path(__file__).parent
 LOG_TAIL = 12_000
+C_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 SHORT_TTL = ["--metadata-ttl", "1", "--negative-ttl", "1"]
 
 
@@ -74,16 +74,26 @@ def new_bucket(
         relay.close()
 
 
-@pytest.fixture(scope="session", params=["local", "s3"])
+@pytest.fixture(scope="session", params=["local", "s3", "local-in-c-locale"])
 def shared(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     new_bucket: Callable[[str], tuple[Bucket, Relay | None]],
 ) -> Iterator[Place]:
-    """One mount of each bucket for all tests that leave it as it was; use `place`."""
-    bucket, relay = new_bucket(request.param)
+    """One mount of each bucket for all tests that leave it as it was; use `place`.
+
+    And one whose daemon lives where the locale knows no UTF-8, as under cron or in a container.
+    """
+    kind, _, locale = request.param.partition("-in-")
+    bucket, relay = new_bucket(kind)
     directory = tmp_path_factory.mktemp(f"mount-{request.param}")
-    mount = Mount(bucket.url, directory, env=bucket.env, flags=[*bucket.flags, *SHORT_TTL])
+    mount = Mount(
+        bucket.url,
+        directory,
+        env=bucket.env,
+        daemon_env=C_LOCALE if locale else None,
+        flags=[*bucket.flags, *SHORT_TTL],
+    )
     mount.mount()
     yield Place(mount, bucket, relay=relay)
     crashed = not mount.pids()

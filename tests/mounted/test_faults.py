@@ -346,7 +346,7 @@ def test_a_slow_link_stores_four_mebibytes_however_short_the_timeout(broken: Pla
 
 @pytest.mark.timeout(180)
 def test_a_slow_link_delivers_what_is_read_however_short_the_timeout(broken: Place) -> None:
-    body = os.urandom(2 * 2**20)
+    body = os.urandom(3 * 2**19)
     broken.bucket.put("slow", body)
     expected = broken.mount.directory / "expected"
     expected.write_bytes(body)

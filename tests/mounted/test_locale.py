@@ -1,4 +1,4 @@
-"""Everything once more where the locale knows no UTF-8, as under cron or in a bare container."""
+"""Daemon, commands and users where the locale knows no UTF-8, as under cron."""
 
 from __future__ import annotations
 

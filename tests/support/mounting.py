@@ -95,6 +95,7 @@ class Mount:
         directory: Path,
         *,
         env: Mapping[str, str] | None = None,
+        daemon_env: Mapping[str, str] | None = None,
         flags: Sequence[str] = (),
     ) -> None:
         self.url = url
@@ -107,6 +108,7 @@ class Mount:
         self.path.mkdir(parents=True, exist_ok=True)
         self._mark = uuid.uuid4().hex
         self.env = base_environment(directory / "home") | dict(env or {})
+        self.daemon_env = dict(daemon_env or {})
         self._told = 0
 
     def __repr__(self) -> str:
@@ -127,7 +129,7 @@ class Mount:
             if name not in given:
                 given += [name, str(value)]
         args = [sys.executable, "-m", "storefs", "mount", self.url, str(self.path), *given]
-        env = self.env | {MARK: self._mark}
+        env = self.env | self.daemon_env | {MARK: self._mark}
         return run(args, env=env, timeout=timeout, check=False, when_stuck=self.kill)
 
     def mount(self, *flags: str, timeout: float = START_SECONDS) -> str:
