@@ -157,9 +157,11 @@ class OpenFiles:
         `truncate` supersedes what could not be stored. Raises what cutting raises; then there is no
         handle.
         """
+        creates = version is None and number not in self._files
         file = self._file(number, key, version)
         handle = HandleNumber(next(self._numbers))
-        file.handles[handle] = self._handles[handle] = Handle(file, readable, writable, append)
+        opened = Handle(file, readable, writable, append, creates)
+        file.handles[handle] = self._handles[handle] = opened
         if truncate:
             try:
                 await self._empty(file)
@@ -191,11 +193,12 @@ class OpenFiles:
         """The store has what is dirty, or its error is raised; nothing to do is no request.
 
         An existing object that was only emptied waits for data, fsync or release: `> existing`
-        does not empty it for everybody first. A reader's close commits nobody's half-done writes.
+        does not empty it for everybody first. A reader's close commits nobody's half-done writes,
+        and has nothing to fail for.
         """
         opened = self._opened(handle)
         file = opened.file
-        if not opened.writable and file.base is not None:
+        if not opened.writable and not opened.creates:
             return
         if file.is_only_emptied and file.error is None:
             return

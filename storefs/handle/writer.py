@@ -41,12 +41,16 @@ FETCH_BYTES = 4 * MIB
 
 @dataclass(slots=True)
 class Handle:
-    """One open of a file. The reader is its own: each has its own pattern of offsets."""
+    """One open of a file. The reader is its own: each has its own pattern of offsets.
+
+    `creates`: the file came to be by this open, which may be for reading.
+    """
 
     file: LocalFile
     readable: bool
     writable: bool
     append: bool
+    creates: bool = False
     reader: VersionReader | None = None
 
 

@@ -93,8 +93,21 @@ async def test_a_file_pending_beyond_its_release_shows_its_local_bytes(
     assert await mount.files.read(reader, 0, 100) == b"local bytes"
     local = mount.files.local(ONE)
     assert local is not None and local.size == 11 and local.is_dirty and local.exists_in_store
-    await mount.close(reader)
+    await mount.close(reader)  # a reader has nothing to fail for
     mount.well()
+
+
+async def test_reading_a_new_file_that_is_pending_fails_for_nothing(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
+    mount.failing("put_object", error=StoreUnavailable)
+    handle = await mount.open("a", "w")
+    await mount.files.write(handle, 0, b"local bytes")
+    with pytest.raises(StoreUnavailable):
+        await mount.close(handle)
+    reader = await mount.open("a", "r")
+    assert await mount.files.read(reader, 0, 100) == b"local bytes"
+    await mount.close(reader)
 
 
 async def test_an_error_behind_release_is_answered_by_the_next_flush(
