@@ -106,6 +106,12 @@ def test_symbolic_links_are_kept(place: Place) -> None:
     )
 
 
+def test_a_symbolic_link_is_still_one_after_it_was_moved(place: Place) -> None:
+    place.sh("mkdir -p d/e; ln -s nowhere a; ln -s nowhere d/e/b; mv a d/a; mv d moved")
+    place.mount.remount(empty_cache=True)
+    assert place.out("readlink moved/a moved/e/b") == "nowhere\nnowhere"
+
+
 def test_names_that_look_alike_are_two_files(place: Place) -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     place.put(composed, b"NFC")

@@ -148,6 +148,16 @@ def test_an_empty_file_and_a_truncated_one_are_stored(place: Place) -> None:
     shows(place, "full", b"")
 
 
+def test_a_file_emptied_and_removed_at_once_is_no_conflict(place: Place) -> None:
+    """The emptying is stored after the close, and may not meet the removal as somebody else's."""
+    place.mount.new_log()
+    place.sh("for n in 1 2 3 4 5 6 7 8; do echo x > f$n; : > f$n; rm f$n; done")
+    place.sh("echo x > g; : > g; mv g h; test ! -s h; echo y > h")
+    assert place.names() == ["h"]
+    assert "could not be stored" not in place.mount.new_log()
+    assert place.mount.status()["failed"] == []
+
+
 def test_exclusive_creation_of_what_exists_is_refused(place: Place) -> None:
     place.put("there", b"x")
     assert place.errno_of('os.open("there", os.O_CREAT | os.O_EXCL | os.O_WRONLY)') == "EEXIST"
