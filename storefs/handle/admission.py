@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from storefs.handle.ports import ChunkCache
     from storefs.handle.ranges import Content
     from storefs.handle.staging import Staging
+    from storefs.handle.stock import Stock
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,10 @@ async def admit(
     version: ObjectVersion,
     content: Content,
     staging: Staging,
+    stock: Stock,
     spawn: Callable[[Callable[[], Awaitable[None]]], None],
 ) -> None:
-    """Put what was written into the cache under its new version; then remove the staging file."""
+    """Put what was written into the cache under its new version; give the staging file back."""
 
     async def work() -> None:
         try:
@@ -54,7 +56,7 @@ async def admit(
         except Exception as exc:  # the bytes are in the store: the cache may do without them
             log.warning("what was written to %s is not in the cache: %s", version.key, exc)
         finally:
-            staging.remove()
+            await stock.give(staging)
 
     if content.size <= AT_ONCE_BYTES:
         await work()

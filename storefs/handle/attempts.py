@@ -164,7 +164,8 @@ class Attempts:
         file.state = advance(file.state, FileState.CLEAN)
         await self.forget_lost(file)
         if staging is not None and file.source is not None:
-            await admit(self._cache, file.source, content, staging, self._background.spawn)
+            spawn = self._background.spawn
+            await admit(self._cache, file.source, content, staging, file.place.stock, spawn)
 
     # -- failing -------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from storefs.store.version import Version
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from storefs.drivers.models import Object, ObjectAttributes
+    from storefs.drivers.models import Capabilities, Object, ObjectAttributes
     from storefs.handle.background import Background
     from storefs.handle.budget import Budget
     from storefs.handle.parts import Plan
@@ -101,10 +101,14 @@ class Committer:
         self.background = background
         self._part_bytes = part_bytes
         self._new_attributes = new_attributes
+        self._limits: tuple[Capabilities, Limits] | None = None
 
     def limits(self) -> Limits:
         """What a part may be, by what the store can do now."""
-        return Limits.of(self.store.capabilities, self._part_bytes)
+        capabilities = self.store.capabilities
+        if self._limits is None or self._limits[0] is not capabilities:
+            self._limits = capabilities, Limits.of(capabilities, self._part_bytes)
+        return self._limits[1]
 
     def new_upload(self, file: LocalFile) -> Upload:
         """A multipart upload for this file, begun when its first part is sent."""

@@ -52,7 +52,7 @@ class Instance:
         """Give the lock back and, if nothing unsent is in it, the directory; may be repeated."""
         if self.lock < 0:
             return
-        if not any(self.path.glob("*.log")):
+        if not any(path.stat().st_size for path in self.path.glob("*.log")):
             shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.lock)
         self.lock = -1

@@ -8,7 +8,7 @@ its end was cut off by the crash and never acknowledged.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from storefs.handle.ranges import Content
@@ -50,7 +50,15 @@ class Record:
 
 def header_line(header: Header) -> str:
     """The first line of a log."""
-    return json.dumps({"format": FORMAT, **asdict(header)}) + "\n"
+    fields = {
+        "format": FORMAT,
+        "key": header.key,
+        "store": header.store,
+        "etag": header.etag,
+        "size": header.size,
+        "created": header.created,
+    }
+    return json.dumps(fields) + "\n"
 
 
 def write_line(span: ByteRange) -> str:

@@ -60,20 +60,22 @@ class Staging:
     ) -> None:
         self.data_path = directory / f"{name}.data"
         self.log_path = directory / f"{name}.log"
-        self.record = Record(header, Content.stored(header.size))
         self._limiter = limiter
-        self._lines = 1
-        self._log_is_torn = False
         self._was_mapped = False
         self._log = -1
         with local_errors(header.key):
             self._data = self._create(self.data_path)
             try:
                 self._log = self._create(self.log_path)
-                self._append(lines.header_line(header))
+                self._begin(header)
             except BaseException:
                 self.remove()
                 raise
+
+    def _begin(self, header: Header) -> None:
+        self.record = Record(header, Content.stored(header.size))
+        self._lines = 1
+        self._append(lines.header_line(header))
 
     def __repr__(self) -> str:
         return f"<Staging {self.data_path.name} {self.record.content}>"
@@ -87,6 +89,11 @@ class Staging:
     def is_recorded(self) -> bool:
         """False if the log could not be written; it is written anew with the next record."""
         return not self._log_is_torn
+
+    @property
+    def size_on_disk(self) -> int:
+        """Bytes that removing it frees; holes count for nothing."""
+        return 0 if self.is_closed else os.fstat(self._data).st_blocks * 512
 
     # -- bytes ---------------------------------------------------------------------------------
 
@@ -181,10 +188,26 @@ class Staging:
                 os.close(fd)
         self._data = self._log = -1
 
+    def empty(self) -> bool:
+        """Make it ready for other bytes; False if somebody may still look at these."""
+        if self._data < 0 or self._log < 0 or self._was_mapped:
+            return False
+        if os.fstat(self._data).st_nlink != 1:  # in lost+found
+            return False
+        # The log first: bytes without a log are swept, a log without bytes would name a loss.
+        os.ftruncate(self._log, 0)
+        os.lseek(self._log, 0, os.SEEK_SET)
+        os.ftruncate(self._data, 0)
+        return True
+
+    def restart(self, header: Header) -> None:
+        """Use an emptied one for another file."""
+        with local_errors(header.key):
+            self._begin(header)
+
     def remove(self) -> None:
         """The bytes are in the store, or nobody's any more; harmless when repeated."""
         self.close()
-        # The log first: bytes without a log are swept, a log without bytes would name a loss.
         self.log_path.unlink(missing_ok=True)
         self.data_path.unlink(missing_ok=True)
 

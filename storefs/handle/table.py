@@ -24,6 +24,7 @@ from storefs.handle.instance import Instance, claim
 from storefs.handle.leftovers import sweep
 from storefs.handle.reader import Reader
 from storefs.handle.state import FileState, advance
+from storefs.handle.stock import Stock
 from storefs.handle.writer import Handle, LocalFile, Place
 from storefs.units import MIB, HandleNumber, InodeNumber
 
@@ -112,10 +113,9 @@ class OpenFiles:
         )
         self._attempts.lost_and_found = instance.lost_and_found
         self._place = Place(
-            instance.path,
+            Stock(instance.path, self._limiter),
             self._identity,
             self._cache,
-            self._limiter,
             self._committer.limits,
             self._reader,
             self._committer.new_upload,
@@ -136,6 +136,8 @@ class OpenFiles:
                 file.staging.close()
         self._files.clear()
         self._handles.clear()
+        if self._place is not None:
+            self._place.stock.close()
         if self._instance is not None:
             await threads.run(self._limiter, self._instance.close)
 
@@ -389,5 +391,6 @@ class OpenFiles:
         self._committer.drop_upload(file)
         file.state = advance(file.state, FileState.DROPPED)
         if file.staging is not None:
-            file.staging.remove()
+            staging, file.staging = file.staging, None
+            self._background.spawn(lambda: file.place.stock.give(staging))
         self._background.spawn(lambda: self._attempts.forget_lost(file))

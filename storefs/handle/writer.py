@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,18 +19,18 @@ from storefs.cache.chunks import ObjectVersion
 from storefs.errors import BadHandle, ObjectTooLarge, StagingFull, StorefsError
 from storefs.handle.ranges import Content, Piece, Source
 from storefs.handle.record import Header
-from storefs.handle.staging import Staging
 from storefs.handle.state import FileState, LocalState, PendingFile, advance
 from storefs.handle.uploader import full_cells
 from storefs.units import MIB, ByteRange, HandleNumber, InodeNumber
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from storefs.drivers.models import ObjectAttributes
     from storefs.handle.parts import Limits
     from storefs.handle.ports import ChunkCache, VersionReader
+    from storefs.handle.staging import Staging
+    from storefs.handle.stock import Stock
     from storefs.handle.uploader import Upload
     from storefs.store.version import Version
 
@@ -58,14 +57,12 @@ class Handle:
 class Place:
     """What all files of a mount share: where staging is, whose it is, and how bytes are read."""
 
-    directory: Path
+    stock: Stock
     store: str
     cache: ChunkCache
-    limiter: trio.CapacityLimiter
     limits: Callable[[], Limits]
     new_reader: Callable[[ObjectVersion], VersionReader]
     new_upload: Callable[[LocalFile], Upload]
-    names: Iterator[int] = field(default_factory=count)  # staging files outlive their inodes
 
 
 @dataclass(slots=True)
@@ -176,8 +173,7 @@ class LocalFile:
         if piece.source is Source.ZERO:
             return bytes(len(piece.span))
         if piece.source is Source.STAGED:
-            assert self.staging is not None
-            return await self.staging.read(piece.span)
+            return await self._held().read(piece.span)
         assert self.source is not None
         if handle.reader is None:
             handle.reader = self.place.new_reader(self.source)
@@ -187,17 +183,22 @@ class LocalFile:
 
     async def write(self, offset: int, data: bytes, *, append: bool = False) -> int:
         """All of `data`, or an error; an append never lands before the end."""
-        async with self.lock:
+        try:
+            self.lock.acquire_nowait()  # without a turn of the loop: most writes find it free
+        except trio.WouldBlock:
+            await self.lock.acquire()
+        try:
             if append:
                 offset = max(offset, self.content.size)
-            span = ByteRange(offset, offset + len(data))
-            self._check_size(span.stop)
+            self._check_size(offset + len(data))
             staging = self.stage()
             written = await staging.write(offset, data)
             self._wrote(ByteRange(offset, offset + written))
             if written < len(data) or not staging.is_recorded:
                 raise StagingFull(self.key)
             return written
+        finally:
+            self.lock.release()
 
     def _wrote(self, span: ByteRange) -> None:
         self.content.write(span)
@@ -246,10 +247,15 @@ class LocalFile:
             self.state = advance(self.state, FileState.DIRTY)
 
     def stage(self) -> Staging:
-        """The staging file, created where there is none yet."""
+        """The staging file, a fresh one where there is none yet."""
         if self.staging is None:
-            name = f"{self.number}-{next(self.place.names)}"
-            self.staging = Staging(self.place.directory, name, self._header(), self.place.limiter)
+            self.staging = self.place.stock.take(self._header())
+        return self.staging
+
+    def _held(self) -> Staging:
+        """The staging file that must be there; it may have gone while the caller waited."""
+        if self.staging is None:
+            raise BadHandle(self.key)
         return self.staging
 
     def _header(self) -> Header:
@@ -272,7 +278,7 @@ class LocalFile:
     async def part_body(self, span: ByteRange) -> bytes | memoryview:
         """The bytes of a part; the commit's lock or their being staged keeps them as they are."""
         await self.hydrate(span)
-        return await self.stage().view(span)
+        return await self._held().view(span)
 
     async def whole_body(self) -> bytes:
         """All bytes, for a PUT."""

@@ -109,8 +109,9 @@ class Setup:
         return asked
 
     def staged(self) -> list[str]:
-        """Staging files on disk."""
-        return sorted(path.name for path in self.state_dir.glob("instances/*/*.data"))
+        """Staging files in use: the log of one that is merely ready is empty."""
+        logs = self.state_dir.glob("instances/*/*.log")
+        return sorted(path.name for path in logs if path.stat().st_size)
 
     def lost(self) -> list[str]:
         """Keys in lost+found."""

@@ -147,6 +147,20 @@ async def test_only_the_owner_may_look(mount: Setup) -> None:
     await mount.close(handle)
 
 
+async def test_what_lost_and_found_holds_is_not_used_for_other_files(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
+    handle = await mount.open("a")
+    await mount.files.write(handle, 0, b"ours")
+    mount.put("a", b"theirs")
+    with pytest.raises(ObjectChanged):
+        await mount.close(handle)
+    await mount.store_file("a", b"decided")
+    await mount.files.write(await mount.open("b", number=2), 0, b"another")
+    (lost,) = mount.files.lost_and_found()
+    assert Path(lost.data).read_bytes() == b"ours"
+
+
 # -- the staging file and its log ------------------------------------------------------------------
 
 

@@ -44,6 +44,7 @@ async def test_an_unlinked_file_reads_on_and_is_never_stored_again(
     await mount.files.fsync(handle)
     await mount.close(handle)
     assert mount.body("a") is None
+    await mount.files.drain(5)
     assert mount.staged() == [] and mount.files.local(ONE) is None
 
 
