@@ -53,6 +53,9 @@ class StoreError(StorefsError):
     position: int | None = None
     """Of an append that failed on its way: the length that the object has reached, in bytes."""
 
+    attempts: int = 1
+    """How often an SDK that retries by itself asked; only the last answer is this error."""
+
     def __init__(
         self,
         message: str = "",

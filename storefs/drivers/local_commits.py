@@ -135,7 +135,8 @@ class LocalCommits(ComposedDriver):
     def _made(
         self, bucket: LocalBucket, names: Sequence[bytes]
     ) -> contextlib.AbstractContextManager[int]:
-        def created(depth: int) -> None:
+        def created(depth: int, parent: int) -> None:
+            bucket.sync(parent)
             # A record that outlived its directory must not make this one a marker.
             bucket.records.remove(_marker(names[:depth]))
 

@@ -101,12 +101,16 @@ def maybe_names_of(key: str) -> list[bytes] | None:
 
 @contextlib.contextmanager
 def directory(
-    root: bytes, names: Sequence[bytes], *, created: Callable[[int], None] | None = None
+    root: bytes,
+    names: Sequence[bytes],
+    *,
+    created: Callable[[int, int], None] | None = None,
 ) -> Iterator[int]:
     """A descriptor of the directory `root/names...`.
 
     With `created` directories that are missing are made, and it is called with the number of
-    components of each. Raises FileNotFoundError, or NotADirectoryError where a file or a link is.
+    components of each and a descriptor of its parent. Raises FileNotFoundError, or
+    NotADirectoryError where a file or a link is.
     """
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -118,8 +122,7 @@ def directory(
                     raise
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=descriptor)
-                    os.fsync(descriptor)
-                    created(depth)
+                    created(depth, descriptor)
                 following = os.open(name, _DIRECTORY, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = following

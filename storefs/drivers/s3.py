@@ -29,6 +29,8 @@ from storefs.drivers.uploads import refuse_unknown
 from storefs.errors import (
     ContainerNotFound,
     InvalidRange,
+    ObjectChanged,
+    ObjectExists,
     ObjectNotFound,
     ObjectTooLarge,
     StoreError,
@@ -84,14 +86,25 @@ class S3Driver(S3Copies):
             checksum = streams.hexdigest_of(body, checksum_type)
             params.update(s3_values.checksum_params(checksum_type, checksum))
         body.hash_with("md5")
-        with translated("put_object", object_name, if_match=if_match, if_none_match=if_none_match):
-            answer = s3.get_client().put_object(
-                Bucket=container_name,
-                Key=object_name,
-                Body=sendable(body),
-                **params,
-                **conditions(if_match, if_none_match),
-            )
+        try:
+            with translated(
+                "put_object", object_name, if_match=if_match, if_none_match=if_none_match
+            ):
+                answer = s3.get_client().put_object(
+                    Bucket=container_name,
+                    Key=object_name,
+                    Body=sendable(body),
+                    **params,
+                    **conditions(if_match, if_none_match),
+                )
+        except (ObjectChanged, ObjectExists) as exc:
+            if exc.attempts == 1:
+                raise
+            # boto3 asked again: the first answer may have been lost, and what is there be ours.
+            found = self.get_object_meta(connection, object_name, container_name)
+            if found.etag != body.hexdigest("md5"):
+                raise
+            return UploadResult(checksum, checksum_type, etag=found.etag, size=body.size)
         compare_md5(s3, answer, body, object_name, "put_object")
         extra: dict[str, Any] = {"etag": unquoted(answer.get("ETag")), "size": body.size}
         if answer.get("VersionId") not in (None, "null"):

@@ -123,6 +123,7 @@ class S3Connection(Connection):
         # mutable, under the lock
         self._lock = threading.Lock()
         self._client: Any = None
+        self._is_foreign: bool | None = None
         self._learned: dict[str, Capabilities] = {}
 
     @classmethod
@@ -138,7 +139,9 @@ class S3Connection(Connection):
     @property
     def is_foreign(self) -> bool:
         """Whether this is another server than AWS; the client knows of `AWS_ENDPOINT_URL` too."""
-        return is_foreign(str(self.get_client().meta.endpoint_url))
+        if self._is_foreign is None:
+            self._is_foreign = is_foreign(str(self.get_client().meta.endpoint_url))
+        return self._is_foreign
 
     def get_client(self, container: str | None = None) -> Any:
         """The boto3 client, made once and safe to share between threads."""

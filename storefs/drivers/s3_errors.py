@@ -194,17 +194,22 @@ def _of_answer(
         "operation": operation,
         "request_id": str(metadata.get("RequestId", "")),
     }
+    attempts = int(metadata.get("RetryAttempts", 0)) + 1
     if code in _CONFLICTS or status == 412:
+        conflict: StoreError = ObjectChanged("another version is there", **about)
         if if_none_match is not None:
-            return ObjectExists("an object is there already", **about)
-        return ObjectChanged("another version is there", **about)
+            conflict = ObjectExists("an object is there already", **about)
+        conflict.attempts = attempts
+        return conflict
     kind, text = _BY_CODE.get(code) or _BY_STATUS.get(status) or _unknown(status, code, error)
     if kind is ObjectNotFound and if_match is not None:
         return ObjectChanged("the version is gone, and so is the object", **about)
     region = metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
     if region and status in (301, 307, 308, 400):
         kind, text = AccessDenied, f"the bucket is in region {region}: set --region {region}"
-    return kind(text, **about)
+    failed = kind(text, **about)
+    failed.attempts = attempts
+    return failed
 
 
 def error_of_code(
@@ -223,6 +228,9 @@ def _unknown(status: int, code: str, error: dict[str, Any]) -> tuple[type[StoreE
 
 
 def _of_failure(exc: boto.BotoCoreError, operation: str, key: str) -> StorefsError:
+    cause = exc.kwargs.get("error")
+    if isinstance(cause, StorefsError):
+        return cause  # of the body that was being sent, wrapped by botocore
     if isinstance(exc, boto.NoCredentialsError):
         return AccessDenied(NO_CREDENTIALS, key=key, operation=operation)
     if isinstance(exc, _MISCONFIGURED):

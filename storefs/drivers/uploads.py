@@ -22,7 +22,14 @@ from storefs.drivers.models import (
     UploadResult,
 )
 from storefs.drivers.streams import Reader, Tally
-from storefs.errors import ObjectTooLarge, StoreError, StoreUnavailable
+from storefs.errors import (
+    NoSuchUpload,
+    ObjectChanged,
+    ObjectExists,
+    ObjectTooLarge,
+    StoreError,
+    StoreUnavailable,
+)
 from storefs.units import MIB
 
 if TYPE_CHECKING:
@@ -136,7 +143,9 @@ class MultipartJob:
                 if_match=if_match,
                 if_none_match=if_none_match,
             )
-        except StoreUnavailable:
+        except (StoreUnavailable, ObjectChanged, ObjectExists, NoSuchUpload) as exc:
+            if exc.attempts == 1 and not isinstance(exc, StoreUnavailable):
+                raise  # asked once and answered: that is the truth
             expected = checksums.multipart_etag(part.etag for part in parts)
             found = None
             with contextlib.suppress(StoreError):

@@ -173,3 +173,19 @@ def files(root: Path) -> set[str]:
         for path in root.rglob("*")
         if ".storefs-bucket" not in path.parts
     }
+
+
+def sent(connection: S3Connection) -> list[Any]:
+    """The requests of a connection from now on, as botocore hands them to the socket."""
+    requests: list[Any] = []
+    connection.get_client().meta.events.register(
+        "before-send.s3", lambda request, **_: requests.append(request)
+    )
+    return requests
+
+
+def headers(request: Any) -> dict[str, str]:
+    return {
+        name.lower(): value.decode() if isinstance(value, bytes) else str(value)
+        for name, value in request.headers.items()
+    }

@@ -20,7 +20,7 @@ from storefs.errors import (
     Throttled,
     Unsupported,
 )
-from tests.drivers.conftest import Place, s3_connection
+from tests.drivers.conftest import Place, headers, s3_connection, sent
 from tests.support.relay import Relay, method
 
 if TYPE_CHECKING:
@@ -49,22 +49,6 @@ def wire(moto: S3Server, relay: Relay) -> Iterator[Place]:
     relay.forget()
     yield place
     connection.close()
-
-
-def sent(connection: S3Connection) -> list[Any]:
-    """The requests of a connection from now on, as botocore hands them to the socket."""
-    requests: list[Any] = []
-    connection.get_client().meta.events.register(
-        "before-send.s3", lambda request, **_: requests.append(request)
-    )
-    return requests
-
-
-def headers(request: Any) -> dict[str, str]:
-    return {
-        name.lower(): value.decode() if isinstance(value, bytes) else str(value)
-        for name, value in request.headers.items()
-    }
 
 
 # -- one request for a verb ----------------------------------------------------------------------
@@ -148,82 +132,6 @@ def test_keys_that_xml_cannot_carry_are_deleted_one_by_one(wire: Place, relay: R
     assert wire.keys() == []
 
 
-# -- options of the connection -------------------------------------------------------------------
-
-
-def _with(moto: S3Server, **options: Any) -> tuple[Place, list[Any]]:
-    connection = s3_connection(moto, **options)
-    return Place("moto", S3Driver(), connection, "wire"), sent(connection)
-
-
-@pytest.mark.parametrize(
-    ("options", "wanted"),
-    [
-        ({"requester_pays": True}, {"x-amz-request-payer": "requester"}),
-        ({"storage_class": "STANDARD_IA"}, {"x-amz-storage-class": "STANDARD_IA"}),
-        ({"sse": "AES256"}, {"x-amz-server-side-encryption": "AES256"}),
-        (
-            {"sse": "aws:kms", "sse_kms_key_id": "key-id"},
-            {
-                "x-amz-server-side-encryption": "aws:kms",
-                "x-amz-server-side-encryption-aws-kms-key-id": "key-id",
-            },
-        ),
-        ({"acl": "bucket-owner-full-control"}, {"x-amz-acl": "bucket-owner-full-control"}),
-    ],
-)
-def test_an_option_goes_with_every_write(
-    relay: Relay, moto: S3Server, options: dict[str, Any], wanted: dict[str, str]
-) -> None:
-    place, requests = _with(moto, **options)
-    place.put("key", b"bytes")
-    place.begin("key")
-    place.put("other", b"x")
-    place.copy("other", "key")
-
-    writes = [request for request in requests if request.method in ("PUT", "POST")]
-    assert len(writes) == 4
-    for request in writes:
-        assert wanted.items() <= headers(request).items(), request.url
-    place.connection.close()
-
-
-def test_what_the_object_has_wins_over_what_the_mount_was_told(
-    relay: Relay, moto: S3Server
-) -> None:
-    """A rewrite changes the bytes: an object in the default class does not move to another."""
-    plain = Place("moto", S3Driver(), s3_connection(moto), "wire")
-    plain.put("key", b"old")
-    place, requests = _with(moto, storage_class="STANDARD_IA")
-
-    place.put("key", b"new", attributes=place.head("key").attributes)
-
-    assert headers(requests[-1])["x-amz-storage-class"] == "STANDARD"
-
-
-def test_an_anonymous_request_is_not_signed(moto: S3Server) -> None:
-    place, requests = _with(moto, anonymous=True)
-    with pytest.raises(StoreError):
-        place.head("missing")
-
-    assert "authorization" not in headers(requests[0])
-
-
-def test_addressing_is_by_path_or_by_name(moto: S3Server) -> None:
-    by_path, first = _with(moto, addressing="path")
-    with pytest.raises(StoreError):
-        by_path.head("missing")
-    by_name = S3Connection(
-        "http://s3.storefs.invalid", None, "id", "key", addressing="virtual", sdk_retries=False
-    )
-    second = sent(by_name)
-    with pytest.raises(StoreUnavailable):
-        S3Driver().get_object_meta(by_name, "missing", "wire")
-
-    assert first[0].url.endswith("/wire/missing")
-    assert second[0].url == "http://wire.s3.storefs.invalid/missing"
-
-
 # -- bad answers ---------------------------------------------------------------------------------
 
 
@@ -284,6 +192,39 @@ def test_a_lost_answer_of_a_completion_is_looked_for(wire: Place, relay: Relay) 
     result = wire.put("key", iter([os.urandom(6 * MIB)]), part_bytes=5 * MIB)
 
     assert result.extra["etag"] == wire.head("key").etag
+
+
+def test_a_lost_answer_is_no_conflict_though_boto3_asked_again(
+    wire: Place, relay: Relay, moto: S3Server
+) -> None:
+    server = dataclasses.replace(moto, endpoint_url=relay.endpoint_url)
+    connection = S3Connection(server.endpoint_url, None, server.access_key, server.secret_key)
+    library = Place("moto", S3Driver(), connection, "wire")
+    relay.lose_answer(when=method("PUT"))
+
+    library.put("key", b"bytes", if_none_match="*")
+
+    assert relay.counts()["PUT"] == 2
+    with pytest.raises(ObjectExists):
+        library.put("key", b"bytes", if_none_match="*")
+    connection.close()
+
+
+def test_a_file_that_shrinks_while_it_is_sent_is_not_the_stores_fault(
+    wire: Place, tmp_path: Any
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(MIB))
+
+    def shrink(done: int, _total: int | None) -> None:
+        os.truncate(path, 1000)
+
+    with pytest.raises(StoreError, match="shorter") as caught:
+        wire.driver.upload_file(
+            wire.connection, str(path), wire.bucket, "key", progress_callback=shrink
+        )
+    assert not caught.value.retryable
+    assert wire.keys() == []
 
 
 def test_throttling_is_told_from_failing(wire: Place, relay: Relay) -> None:
