@@ -92,7 +92,7 @@ class Requests:
                 attempt += 1
                 log.debug("%s of %s: %s; again in %.1f s", verb, key, last, delay)
                 await trio.sleep(delay)
-        why = f": {last}" if last else ""
+        why = f": {last.message}" if last else ""
         expired = DeadlineExceeded(f"no answer within {seconds:g} s{why}", key=key, operation=verb)
         if failed is not None:
             failed(expired)
