@@ -43,7 +43,7 @@ AHEAD_STALE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """For `status`. Hits and misses are chunks asked for: in memory, on disk, in neither."""
+    """For `status`, in chunks: read from memory, brought from disk, brought from the store."""
 
     hits: int
     disk_hits: int
@@ -87,7 +87,6 @@ class Cache:
         self._scope = trio.CancelScope()
         self._ended: trio.Event | None = None
         self._hits = 0
-        self._misses = 0
 
     def __repr__(self) -> str:
         return f"<Cache {self._memory!r}, {format_size(self._shelf.size_bytes)} on disk>"
@@ -105,11 +104,10 @@ class Cache:
     @property
     def stats(self) -> CacheStats:
         """Counters since the start, sizes as of now."""
-        disk_hits = self._fetches.disk_hits
         return CacheStats(
             hits=self._hits,
-            disk_hits=disk_hits,
-            misses=max(self._misses - disk_hits, 0),
+            disk_hits=self._fetches.disk_hits,
+            misses=self._fetches.misses,
             fetched_bytes=self._fetches.fetched_bytes,
             memory_bytes=self._memory.size_bytes,
             in_flight_bytes=self._budget.used_bytes - self._memory.ahead_bytes,
@@ -275,7 +273,6 @@ class Cache:
                 self._hits += 1
                 found[index] = data
                 continue
-            self._misses += 1
             run = self._fetches.get(key)
             if run is not None:
                 run.wanted.add(index)

@@ -110,6 +110,7 @@ class Fetches:
         self._answered = -1.0  # when the store last answered anything (trio's clock)
         self.fetched_bytes = 0
         self.disk_hits = 0
+        self.misses = 0
 
     def get(self, key: ChunkKey) -> Run | None:
         """The run that brings this chunk, if one is in flight."""
@@ -129,8 +130,9 @@ class Fetches:
 
     async def get_part(self, version: ObjectVersion, span: ByteRange) -> bytes:
         """Bytes of less than a chunk, straight from the store, kept by nobody."""
+        self.misses += 1
         share = min(len(span), self._budget.limit_bytes)
-        await self._budget.take(share)
+        await self._take(share)
         try:
             return await self._get_range(version, span)
         finally:
@@ -162,7 +164,7 @@ class Fetches:
     async def _bring(self, run: Run) -> None:
         if not run.ahead:
             size = len(self._span(run.version, run.indexes))
-            await self._budget.take(size)
+            await self._take(size)
             run.held_bytes = size
         missing = await self._from_disk(run)
         gaps = list(chunks.runs(missing, len(run.indexes)))
@@ -172,6 +174,12 @@ class Fetches:
             async with trio.open_nursery() as nursery:
                 for gap in gaps:
                     nursery.start_soon(self._from_store, run, gap)
+
+    async def _take(self, amount: int) -> None:
+        """A share of the budget for what a reader waits for; it goes before read-ahead."""
+        if not self._budget.take_nowait(amount):
+            self._memory.demote_for(amount)
+            await self._budget.take(amount)
 
     async def _from_disk(self, run: Run) -> list[int]:
         """Land what is on disk; the indexes of the rest."""
@@ -191,6 +199,7 @@ class Fetches:
             run.fail(exc)
             return
         for index, chunk in zip(indexes, chunks.split(data, self._chunk_bytes), strict=True):
+            self.misses += 1
             self._land(run, index, chunk)
             self._shelf.put_nowait((run.version, index), len(chunk))
 

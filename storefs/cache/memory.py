@@ -9,7 +9,8 @@ in one of two places:
 
 The first read moves a chunk from ahead to hot. The danger is a reader that goes away and leaves
 its chunks ahead, which would starve the others: it says so (`demote`), and what lies there for
-long is demoted when somebody needs the room (`demote_older`).
+long is demoted for other read-ahead (`demote_older`), or at once for a reader who waits for his
+bytes (`demote_for`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ class ByteBudget:
 
     def __repr__(self) -> str:
         return f"<ByteBudget {self.used_bytes}/{self.limit_bytes}, {len(self._waiting)} waiting>"
+
+    @property
+    def is_contended(self) -> bool:
+        """Does anybody wait?"""
+        return bool(self._waiting)
 
     def take_nowait(self, amount: int, *, leave_bytes: int = 0) -> bool:
         """Take `amount` if it is free now, nobody waits, and `leave_bytes` stay free."""
@@ -174,9 +180,16 @@ class MemoryChunks:
             self._evicted(key)
 
     def put_ahead(self, key: ChunkKey, data: bytes) -> None:
-        """Keep a chunk that nobody has read, with the share of the budget it was fetched under."""
+        """Keep a chunk that nobody has read, with the share of the budget it was fetched under.
+
+        If somebody waits for the budget, it is hot instead, and may be evicted.
+        """
         if key in self:
             self._budget.give(len(data))
+            return
+        if self._budget.is_contended:
+            self._budget.give(len(data))
+            self.put(key, data)
             return
         self._ahead[key] = (data, trio.current_time())
         self.ahead_bytes += len(data)
@@ -195,6 +208,14 @@ class MemoryChunks:
             old.append(key)
         for key in old:
             self._to_hot(key)
+
+    def demote_for(self, amount: int) -> None:
+        """Demote, oldest first, until the budget has room for somebody who waits for his bytes.
+
+        Else an idle reader's read-ahead would keep him waiting for ever.
+        """
+        while self._ahead and self._budget.used_bytes + amount > self._budget.limit_bytes:
+            self._to_hot(next(iter(self._ahead)))
 
     def keys_of(self, version: ObjectVersion, count: int) -> list[ChunkKey]:
         """What is here of a version with `count` chunks."""

@@ -35,6 +35,7 @@ BATCH_CHUNKS = 256
 GATHER_SECONDS = 0.2
 """A change of the index for each small file would cost more than its bytes."""
 UPKEEP_SECONDS = 60.0
+HANGING_SECONDS = 2.0
 DRAIN_SECONDS = 5.0
 """How long closing may take to write what is still queued; it is only a cache."""
 
@@ -63,6 +64,7 @@ class Shelf:
         self._filled = trio.Event()  # something is queued
         self._enough = trio.Event()  # so much that it should be written now
         self._shrunk = trio.lowlevel.ParkingLot()
+        self._hangs = False  # nothing was written since somebody has waited in vain
 
     @property
     def size_bytes(self) -> int:
@@ -141,7 +143,7 @@ class Shelf:
         self._queue[key] = length
         self.queued_bytes += length
         self._filled.set()
-        if self.queued_bytes >= min(self._disk.batch_bytes, self._queue_limit_bytes):
+        if self._is_enough(self._disk):
             self._enough.set()
 
     def unqueue(self, key: ChunkKey) -> bool:
@@ -154,9 +156,16 @@ class Shelf:
         return True
 
     async def wait_for_room(self) -> None:
-        """Wait until the queue is short enough to take more without losing any."""
-        while self._disk is not None and self.queued_bytes > self._queue_limit_bytes:
-            await self._shrunk.park()
+        """Wait until the queue is short enough to take more without losing any.
+
+        A disk that hangs is waited for once, not by every `close` again.
+        """
+        if self._hangs:
+            return
+        with trio.move_on_after(HANGING_SECONDS) as scope:
+            while self._disk is not None and self.queued_bytes > self._queue_limit_bytes:
+                await self._shrunk.park()
+        self._hangs = scope.cancelled_caught
 
     def rename(self, old: ObjectVersion, new: ObjectVersion) -> None:
         """What is on disk under `old` is found under `new` too."""
@@ -198,6 +207,10 @@ class Shelf:
                 self._presence.unmark(version, index)
         return found
 
+    def _is_enough(self, disk: ChunkDisk) -> bool:
+        """Is so much queued that writing should not wait for more?"""
+        return self.queued_bytes >= min(disk.batch_bytes, self._queue_limit_bytes)
+
     async def _page(self, version: ObjectVersion, number: int) -> Page:
         page = self._presence.page(version, number, trio.current_time())
         if page is not None:
@@ -229,13 +242,14 @@ class Shelf:
                 )
         except Exception:
             log.exception("writing %d chunks to the cache failed; they are not kept", len(batch))
+        self._hangs = False
         # Only now: cancelled while it waits for the thread, a batch is still in the queue for
         # closing to write, and one renamed meanwhile is written under its new name.
         for key, _ in batch:
             self.unqueue(key)
         if not self._queue:
             self._filled = trio.Event()
-        if self.queued_bytes < disk.batch_bytes:
+        if not self._is_enough(disk):
             self._enough = trio.Event()
         for version, index, token in written:
             self._presence.mark(version, index, token)

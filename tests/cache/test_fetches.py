@@ -66,6 +66,19 @@ async def test_read_ahead_stays_within_its_budget_and_leaves_room_for_readers(
         assert await cache.read(other, whole(other)) == data
 
 
+async def test_the_read_ahead_of_an_idle_reader_keeps_nobody_waiting(
+    autojump_clock: MockClock,
+) -> None:
+    source = Source()
+    idle, _ = source.put("idle", 1000 * CHUNK)
+    async with started(source, config(chunks=16)) as cache:
+        assert cache.prefetch_nowait(idle, whole(idle), request_bytes=CHUNK) > 0
+        await trio.sleep(5)
+        busy, data = source.put("busy", 5 * CHUNK)
+        with trio.fail_after(1.5):
+            assert await cache.read(busy, whole(busy)) == data
+
+
 async def test_read_ahead_is_not_evicted_before_it_is_read(autojump_clock: MockClock) -> None:
     source = Source()
     version, data = source.put("ahead", 3 * CHUNK)
