@@ -271,7 +271,7 @@ class S3Driver(S3Copies):
         s3 = S3Connection.of(connection)
         with translated("get_object_sign_url", object_name):
             return str(
-                s3.get_client().generate_presigned_url(
+                s3.get_signing_client().generate_presigned_url(
                     "get_object",
                     Params={"Bucket": container_name or "", "Key": object_name},
                     ExpiresIn=expires_seconds,

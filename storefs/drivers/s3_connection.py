@@ -123,6 +123,7 @@ class S3Connection(Connection):
         # mutable, under the lock
         self._lock = threading.Lock()
         self._client: Any = None
+        self._signing_client: Any = None
         self._is_foreign: bool | None = None
         self._learned: dict[str, Capabilities] = {}
 
@@ -151,6 +152,14 @@ class S3Connection(Connection):
                     self._client = self._make_client()
         return self._client
 
+    def get_signing_client(self) -> Any:
+        """A client for links: boto3 signs them in the old way, which new regions refuse."""
+        foreign = self.is_foreign
+        with self._lock, translated("connect"):
+            if self._signing_client is None:
+                self._signing_client = self._client_for(foreign, signature_version="s3v4")
+        return self._signing_client
+
     def capabilities(self, container: str) -> Capabilities:
         """Those of AWS, or what is hoped for until `learn` was told; asks nothing."""
         if container in self._learned:
@@ -167,9 +176,11 @@ class S3Connection(Connection):
     def close(self) -> None:
         """Give sockets back."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+            clients = [self._client, self._signing_client]
+            self._client = self._signing_client = None
+        for client in clients:
+            if client is not None:
+                client.close()
 
     def _make_client(self) -> Any:
         foreign = self.endpoint_url is not None and is_foreign(self.endpoint_url)
@@ -181,7 +192,7 @@ class S3Connection(Connection):
         self._adapt(client)
         return client
 
-    def _client_for(self, foreign: bool) -> Any:
+    def _client_for(self, foreign: bool, signature_version: str | None = None) -> Any:
         session = boto3.Session(
             aws_access_key_id=self.access_id,
             aws_secret_access_key=self.access_key,
@@ -203,6 +214,8 @@ class S3Connection(Connection):
             options["response_checksum_validation"] = "when_required"
         if self.anonymous:
             options["signature_version"] = botocore.UNSIGNED
+        elif signature_version is not None:
+            options["signature_version"] = signature_version
         config = Config(
             connect_timeout=self.connect_seconds,
             read_timeout=self.call_seconds,

@@ -39,6 +39,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
         "complete-once": "answers a repeated completion with success while the object stands",
     },
     "moto": {
+        "many-objects": "runs in this process, one request at a time: a thousand take 7 s",
         "newline": "does not find the bucket of a key with a line break",
         "grouped-start-after": "leaves out a common prefix that the start key lies in",
         "complete-once": "answers a repeated completion with success",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from storefs.drivers import local_listing
 from tests.drivers.conftest import Place, files
@@ -30,7 +30,12 @@ def test_a_large_directory_is_read_once_for_all_its_pages(
     os.utime(root, ns=(0, 0))  # changed long ago
     scans: list[object] = []
     scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: scans.append(path) or scandir(path))
+
+    def counted(path: Any) -> Any:
+        scans.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
 
     marker, names = None, []
     while True:

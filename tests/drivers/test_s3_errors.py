@@ -128,7 +128,7 @@ def test_a_bucket_elsewhere_is_named_with_its_region() -> None:
         (boto.ReadTimeoutError(endpoint_url="u"), StoreUnavailable),
         (boto.ConnectionClosedError(endpoint_url="u"), StoreUnavailable),
         (boto.ProxyConnectionError(proxy_url="u"), StoreUnavailable),
-        (boto.SSLError(endpoint_url="u", error="e"), StoreUnavailable),
+        (boto.SSLError(endpoint_url="u", error=OSError("e")), StoreUnavailable),
         (boto.HTTPClientError(error="e"), StoreUnavailable),
         (boto.ResponseStreamingError(error="e"), StoreUnavailable),
         (boto.IncompleteReadError(actual_bytes=1, expected_bytes=2), StoreUnavailable),
