@@ -226,6 +226,10 @@ class Attempts:
     async def forget_lost(self, file: LocalFile) -> None:
         """The bytes are stored, or superseded: lost+found need not keep them."""
         stem, file.stem = file.stem, None
+        await self.forget_stem(stem)
+
+    async def forget_stem(self, stem: str | None) -> None:
+        """Remove an entry of lost+found, if one is named."""
         if stem is not None and self.lost_and_found is not None:
             await threads.run(self._limiter, self.lost_and_found.remove, stem)
 

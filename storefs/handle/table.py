@@ -1,35 +1,34 @@
-"""Every open file, and every one that is not stored yet: the door to the write path.
+"""Handles of open files: the door to the write path for operations and mount.
 
-Used by operations and mount. Hands out handle numbers and keeps the files behind them by inode
-number; a file stays here after its last release until the store has it. Knows no names and no
-kernel. The danger: a file that is forgotten while it is dirty; only `_forget_if_idle` forgets.
+Hands out handle numbers, finds the file behind one, and says when flush, fsync and release reach
+the store. Knows no names and no kernel. The danger is the flush that is not a close: a shell sends
+several for one redirection, so what a flush commits is decided by what changed, never by counting.
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
 from storefs import threads
 from storefs.errors import BadHandle, ObjectChanged
 from storefs.handle import unlinked
-from storefs.handle.attempts import Attempts
 from storefs.handle.background import Background
 from storefs.handle.budget import Budget
 from storefs.handle.commit import Committer
 from storefs.handle.drain import drain
+from storefs.handle.inodes import LocalInodes
 from storefs.handle.instance import Instance, claim
 from storefs.handle.leftovers import sweep
 from storefs.handle.reader import Reader
-from storefs.handle.state import FileState, advance
+from storefs.handle.state import FileState
 from storefs.handle.stock import Stock
 from storefs.handle.writer import Handle, LocalFile, Place
 from storefs.units import MIB, HandleNumber, InodeNumber
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     import trio
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from storefs.drivers.models import ObjectAttributes
     from storefs.handle.lost import LostFile
     from storefs.handle.ports import ObjectStore
-    from storefs.handle.state import LocalState, PendingFile
+    from storefs.handle.state import PendingFile
     from storefs.store.version import Version
 
 log = logging.getLogger(__name__)
@@ -50,11 +49,12 @@ BODY_BYTES = 96 * MIB
 STAGING_THREADS = 8
 
 
-class OpenFiles:
+class OpenFiles(LocalInodes):
     """See the module. Keys are relative to the mounted prefix.
 
     `committed(number, key, version)` tells the tree what the store accepted; `new_attributes(key)`
-    gives what a new object carries. `identity` names the store: only what a dead mount of the same
+    gives what a new object carries. `given_up(number)`: the local bytes of a closed file are in
+    lost+found now, so its name means what the store has, if anything. `identity` names the store: only what a dead mount of the same
     one left is adopted.
     """
 
@@ -68,31 +68,18 @@ class OpenFiles:
         committed: Callable[[InodeNumber, str, Version], None],
         new_attributes: Callable[[str], ObjectAttributes],
         identity: str = "",
+        given_up: Callable[[InodeNumber], None] | None = None,
     ) -> None:
-        self._store = store
-        self._cache = cache
+        limiter = threads.limiter(STAGING_THREADS)
+        background = Background(nursery)
+        committer = Committer(
+            store, Budget(BODY_BYTES), nursery, background, config.part_bytes, new_attributes
+        )
+        super().__init__(cache, committer, background, limiter, committed, given_up)
         self._config = config
         self._identity = identity
-        self._limiter = threads.limiter(STAGING_THREADS)
-        self._background = Background(nursery)
-        self._committer = Committer(
-            store,
-            Budget(BODY_BYTES),
-            nursery,
-            self._background,
-            config.part_bytes,
-            new_attributes,
-        )
-        self._attempts = Attempts(
-            self._committer,
-            cache,
-            self._background,
-            self._limiter,
-            committed,
-            self._forget_if_idle,
-        )
+        self._limiter = limiter
         # mutable
-        self._files: dict[InodeNumber, LocalFile] = {}
         self._handles: dict[HandleNumber, Handle] = {}
         self._numbers = count(1)
         self._instance: Instance | None = None
@@ -166,6 +153,7 @@ class OpenFiles:
         file.handles[handle] = self._handles[handle] = opened
         if truncate:
             try:
+                await self._attempts.forget_stem(self._failed.supersede(key))
                 await self._empty(file)
             except BaseException:
                 self._close(handle)
@@ -245,97 +233,7 @@ class OpenFiles:
         finally:
             self._forget_if_idle(file)
 
-    async def settle(self, number: InodeNumber) -> None:
-        """The store has everything of this inode, or its error is raised."""
-        file = self._files.get(number)
-        if file is not None:
-            await self._attempts.commit(file)
-            self._forget_if_idle(file)
-
-    @asynccontextmanager
-    async def held(self, number: InodeNumber) -> AsyncIterator[None]:
-        """The inode is stored and stays as it is inside: for a rename or a copy of its object.
-
-        Writes and commits wait; reads go on. Raises what `settle` raises.
-        """
-        file = self._files.get(number)
-        while file is not None:
-            await self._attempts.commit(file)
-            async with file.lock:
-                if not file.is_dirty:
-                    yield
-                    return
-        yield
-
-    def local(self, number: InodeNumber) -> LocalState | None:
-        """What to show instead of the store's answer, or None where the store tells the truth."""
-        file = self._files.get(number)
-        return file.local() if file is not None else None
-
-    def set_mtime(self, number: InodeNumber, mtime_ns: int) -> None:
-        """Somebody said when an open file was changed; later writes say it anew."""
-        file = self._files.get(number)
-        if file is not None:
-            file.mtime_ns = mtime_ns
-
-    def has_handles(self, number: InodeNumber) -> bool:
-        """True while the inode is open."""
-        file = self._files.get(number)
-        return file is not None and bool(file.handles)
-
-    def moved(self, number: InodeNumber, key: str, version: Version) -> None:
-        """We gave the object another key or version: handles follow, cached chunks stay valid."""
-        file = self._files.get(number)
-        if file is None:
-            return
-        old = file.source
-        self._committer.drop_upload(file)
-        if not version.etag:  # it never was in the store: only the name is another
-            file.rename_new(key)
-            return
-        file.rebase(version, key)
-        if old is not None and file.source is not None:
-            self._cache.rename(old, file.source)
-
-    async def keep_unlinked(self, number: InodeNumber) -> None:
-        """Before the store's delete: the handles' bytes survive it, and never go to the store.
-
-        On an error the file is as it was, and must not be deleted.
-        """
-        file = self._files.get(number)
-        if file is not None:
-            await unlinked.keep(file, self._committer)
-            await self._attempts.forget_lost(file)
-
-    async def restore_unlinked(self, number: InodeNumber) -> None:
-        """The store refused the delete: the file has its name again."""
-        file = self._files.get(number)
-        if file is not None:
-            await unlinked.restore(file, self._committer)
-
-    async def discard(self, number: InodeNumber) -> None:
-        """Before a removal or a replacement: what the store does not have never reaches it.
-
-        Without handles the dirty bytes are gone. With handles they stay readable: of a file that
-        was never stored at once, of another after `keep_unlinked`. Waits for an attempt under way.
-        """
-        file = self._files.get(number)
-        if file is None:
-            return
-        if file.handles:
-            if file.base is None:
-                await unlinked.keep_new(file, self._committer)
-            return
-        async with file.lock:
-            if file.is_dirty and not file.handles:
-                self._files.pop(number, None)
-                self._drop(file)
-
     # -- for status ----------------------------------------------------------------------------
-
-    def pending(self) -> list[PendingFile]:
-        """Files whose bytes the store does not have."""
-        return [file.pending() for file in self._files.values() if file.is_dirty]
 
     def lost_and_found(self) -> list[LostFile]:
         """What is kept of this store in lost+found, by this mount and those before it."""
@@ -359,12 +257,6 @@ class OpenFiles:
         except KeyError:
             raise BadHandle(f"handle {handle}") from None
 
-    def _close(self, handle: HandleNumber) -> None:
-        opened = self._handles.pop(handle)
-        opened.file.handles.pop(handle, None)
-        if opened.reader is not None:
-            opened.reader.close()
-
     async def _empty(self, file: LocalFile) -> None:
         async with file.lock:
             conflicted = isinstance(file.error, ObjectChanged)
@@ -373,11 +265,11 @@ class OpenFiles:
                 await self._committer.take_newest(file)
             await file.truncate_locked(0)
 
-    def _forget_if_idle(self, file: LocalFile) -> None:
-        if file.handles or self._files.get(file.number) is not file:
-            return
-        if file.state is FileState.CLEAN and not self._attempts.is_running(file):
-            del self._files[file.number]
+    def _close(self, handle: HandleNumber) -> None:
+        opened = self._handles.pop(handle)
+        opened.file.handles.pop(handle, None)
+        if opened.reader is not None:
+            opened.reader.close()
 
     def _let_go(self, file: LocalFile) -> None:
         """The last handle of an unlinked file is gone."""
@@ -386,11 +278,3 @@ class OpenFiles:
         self._drop(file)
         if scratch is not None:
             self._background.spawn(lambda: unlinked.remove_scratch(scratch, self._committer))
-
-    def _drop(self, file: LocalFile) -> None:
-        self._committer.drop_upload(file)
-        file.state = advance(file.state, FileState.DROPPED)
-        if file.staging is not None:
-            staging, file.staging = file.staging, None
-            self._background.spawn(lambda: file.place.stock.give(staging))
-        self._background.spawn(lambda: self._attempts.forget_lost(file))

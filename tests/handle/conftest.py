@@ -42,6 +42,7 @@ class Setup:
     cache: Cache
     files: OpenFiles
     committed: list[tuple[int, str, Version]] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
 
     @property
     def bucket(self) -> MemoryConnection:
@@ -171,6 +172,7 @@ def maker(tmp_path: Path, capabilities: Capabilities) -> Make:
             )
             await cache.start(nursery)
             committed: list[tuple[int, str, Version]] = []
+            given_up: list[int] = []
             files = OpenFiles(
                 store,
                 cache,
@@ -179,9 +181,10 @@ def maker(tmp_path: Path, capabilities: Capabilities) -> Make:
                 committed=lambda number, key, version: committed.append((number, key, version)),
                 new_attributes=lambda key: ObjectAttributes(content_type="text/x-new"),
                 identity=identity,
+                given_up=given_up.append,
             )
             await files.start()
-            setup = Setup(tmp_path / "state", store, cache, files, committed)
+            setup = Setup(tmp_path / "state", store, cache, files, committed, given_up)
             yield setup
             setup.well()
             if aclose:

@@ -152,6 +152,8 @@ async def test_a_refused_file_goes_to_lost_and_found_and_is_not_tried_again(
     await mount.files.release(handle)
     await trio.sleep(1000)
     assert mount.asked() == {}
+    assert mount.files.local(ONE) is None  # the mount shows what the store has
+    assert mount.given_up == [ONE]
     (lost,) = mount.files.lost_and_found()
     assert (lost.key, lost.whole, lost.ranges) == ("dir/a", True, [(0, 8)])
     assert Path(lost.data).read_bytes() == b"precious"
@@ -219,6 +221,9 @@ async def test_somebody_else_s_change_is_not_overwritten(
             await mount.files.flush(handle)
     await mount.files.release(handle)
     assert mount.body("a") == b"theirs"
+    reader = await mount.open("a", "r")
+    assert await mount.files.read(reader, 0, 100) == b"theirs"
+    await mount.close(reader)
     (lost,) = mount.files.lost_and_found()
     assert (lost.key, lost.whole, lost.ranges) == ("a", False, [(4, 9)])
     assert Path(lost.data).read_bytes()[4:] == b"+ours"

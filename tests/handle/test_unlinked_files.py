@@ -146,3 +146,35 @@ async def test_a_pending_file_is_removed_while_it_is_open(
 
 def keys(mount: Setup) -> list[str]:
     return sorted(mount.bucket.bucket("bucket").objects)
+
+
+async def test_a_file_removed_while_it_is_committed_behind_its_release_meets_no_conflict(
+    autojump_clock: MockClock, mount: Setup
+) -> None:
+    mount.put("a", b"old")
+    await mount.close(await mount.open("a", "w"))
+    async with mount.files.removing(ONE):
+        version = mount.version("a")
+        assert version is not None
+        await mount.store.delete("a", if_match=version.etag)
+    await mount.files.drain(5)
+    assert mount.body("a") is None
+    assert mount.files.pending() == [] and mount.lost() == []
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_removal_that_is_refused_leaves_the_file_as_it_was(
+    autojump_clock: MockClock, mount: Setup, is_open: bool
+) -> None:
+    mount.put("a", b"old")
+    handle = await mount.open("a")
+    await mount.files.write(handle, 0, b"NEW")
+    if not is_open:
+        await mount.files.release(handle)
+    with pytest.raises(StoreUnavailable):
+        async with mount.files.removing(ONE):
+            raise StoreUnavailable("as the test wants it")
+    if is_open:
+        await mount.close(handle)
+    await mount.files.drain(5)
+    assert mount.body("a") == b"NEW"
