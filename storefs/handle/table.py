@@ -54,8 +54,8 @@ class OpenFiles(LocalInodes):
 
     `committed(number, key, version)` tells the tree what the store accepted; `new_attributes(key)`
     gives what a new object carries. `given_up(number)`: the local bytes of a closed file are in
-    lost+found now, so its name means what the store has, if anything. `identity` names the store: only what a dead mount of the same
-    one left is adopted.
+    lost+found now, so its name means what the store has, if anything. `identity` names the store:
+    only what a dead mount of the same one left is adopted.
     """
 
     def __init__(
