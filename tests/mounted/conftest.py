@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import pytest
 from tests.support.buckets import LocalBucket, S3Bucket
 from tests.support.commands import eventually
 from tests.support.mounting import Mount, is_mounted
-from tests.support.places import Place, assert_no_traceback
+from tests.support.places import Place, Probed, assert_no_traceback
 from tests.support.relay import Relay
 
 if TYPE_CHECKING:
@@ -115,15 +114,6 @@ def place(shared: Place, request: pytest.FixtureRequest) -> Iterator[Place]:
     yield Place(mount, shared.bucket, name, shared.relay)
     if shared.relay is not None:
         shared.relay.heal()
-
-
-@dataclass(frozen=True)
-class Probed:
-    """A bucket whose conditional writes a mount has tried, and the file where it noted that."""
-
-    bucket: S3Bucket
-    relay: Relay
-    noted: Path
 
 
 @pytest.fixture(scope="session")

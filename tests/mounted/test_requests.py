@@ -7,39 +7,34 @@ machine that has mounted this store before.
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.buckets import Bucket
     from tests.support.relay import Relay
 
-from tests.support.commands import eventually
+from tests.support.buckets import S3Bucket
 from tests.support.mounting import Mount
-from tests.support.places import Place
+from tests.support.places import Place, Probed
 
 NOT_WAITED_FOR = {"forget", "release", "releasedir"}
 
 
 @pytest.fixture(scope="module")
-def known(
-    new_bucket: Callable[[str], tuple[Bucket, Relay | None]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Place]:
+def known(probed: Probed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A bucket with some objects in it, on a server whose conditional writes are known."""
-    bucket, relay = new_bucket("s3")
-    assert relay is not None
+    whole, relay = probed.bucket, probed.relay
+    bucket = S3Bucket(whole.server, whole.endpoint_url, name=whole.name, prefix="counted/")
     mount = Mount(
         bucket.url, tmp_path_factory.mktemp("counted"), env=bucket.env, flags=bucket.flags
     )
-    mount.mount()
-    mount.sh("echo probe > first")
-    eventually((mount.state_dir / "stores.json").exists, within=30, what="the store's probe")
-    mount.umount()
+    mount.state_dir.mkdir(mode=0o700)
+    shutil.copy(probed.noted, mount.state_dir)
     bucket.put("dir/file", b"hello")
     bucket.put_many({f"many/{n:04}": b"x" * (n % 7) for n in range(1000)})
     bucket.put_many({f"few/{n}": b"x" for n in range(5)})

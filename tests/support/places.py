@@ -15,7 +15,7 @@ from tests.support.commands import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.buckets import Bucket, Stored
+    from tests.support.buckets import Bucket, S3Bucket, Stored
     from tests.support.mounting import Mount
     from tests.support.relay import Relay
 
@@ -98,6 +98,15 @@ class Place:
         """Names of all objects below (markers of directories left out), as others list them."""
         found = [key.removeprefix(self.prefix) for key in self.bucket.all_keys(self.prefix + under)]
         return [name for name in found if name and not name.endswith("/")]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A bucket whose conditional writes a mount has tried, and the file where it noted that."""
+
+    bucket: S3Bucket
+    relay: Relay
+    noted: Path
 
 
 def assert_no_traceback(mount: Mount) -> None:
