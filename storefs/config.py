@@ -129,9 +129,12 @@ class WriteConfig:
     """Staging and upload. `state_dir` holds the only copy of what is not stored yet.
 
     `backlog_bytes`: a writer waits while so much of its file is written and not yet sent.
+    `memory_bytes` is the share of the mount's memory limit for bodies that are being sent, of all
+    files together.
     """
 
     state_dir: Path
+    memory_bytes: int = 96 * MIB
     backlog_bytes: int = 64 * MIB
     part_bytes: int = 8 * MIB
     timeout_seconds: float = 60.0

@@ -128,9 +128,13 @@ class InvalidRange(StoreError):
 
 
 class ChecksumMismatch(StoreError):
-    """What was moved is not what the store says it has."""
+    """What was moved is not what the store says it has.
+
+    `stored_etag`: the version that a damaged upload left under the key, if it left one.
+    """
 
     retryable = True
+    stored_etag: str | None = None
 
 
 class NoSuchUpload(StoreError):

@@ -51,6 +51,9 @@ MAX_TASKS = 1000
 """Requests of the kernel that wait at once: the store's limits bound the work, not this."""
 
 PROBE_IDLE_SECONDS = 5.0
+PROGRAM_BYTES = 112 * MIB
+"""Imports and one SDK's client (68 MiB here after start), and the kernel's requests in work."""
+
 INODE_BYTES = 400
 """Memory of an inode with its name and its place in the tables; measured with tracemalloc."""
 
@@ -75,13 +78,13 @@ def _limit_arenas() -> None:
 
 
 def _within_budget(config: MountConfig) -> MountConfig:
-    """Divide the memory limit: what is left beside the program goes to chunks, then to inodes."""
-    left = max(64 * MIB, config.memory_limit_bytes - 160 * MIB)
+    """Divide the memory limit: what the program leaves goes to chunks, bodies and inodes."""
+    left = max(64 * MIB, config.memory_limit_bytes - PROGRAM_BYTES)
     return replace(
         config,
-        cache=replace(config.cache, memory_bytes=left // 2),
-        tree=replace(config.tree, max_inodes=max(10_000, left // 4 // INODE_BYTES)),
-        write=replace(config.write, backlog_bytes=min(config.write.backlog_bytes, left // 4)),
+        cache=replace(config.cache, memory_bytes=left * 2 // 5),
+        tree=replace(config.tree, max_inodes=max(10_000, left // 5 // INODE_BYTES)),
+        write=replace(config.write, memory_bytes=min(config.write.memory_bytes, left * 2 // 5)),
     )
 
 
@@ -167,6 +170,7 @@ class Mount:
             identity=self.identity,
             committed=self._committed,
             new_attributes=content_type,
+            given_up=lambda number: self.tree.given_up(number),
         )
         await self.files.start()
         self.tree = Tree(

@@ -35,7 +35,7 @@ def test_the_memory_limit_is_divided_and_not_exceeded(limit_mib: int) -> None:
     planned = (
         config.cache.memory_bytes
         + config.tree.max_inodes * INODE_BYTES
-        + config.write.backlog_bytes
+        + config.write.memory_bytes
         + 96 * MIB  # the program itself, with one SDK
     )
     assert planned <= limit_mib * MIB

@@ -232,6 +232,8 @@ def compare_md5(
         return
     sent, stored = reader.hexdigest("md5"), unquoted(answer["ETag"])
     if sent != stored:
-        raise ChecksumMismatch(
+        mismatch = ChecksumMismatch(
             f"sent bytes with MD5 {sent}, the store has {stored}", key=key, operation=operation
         )
+        mismatch.stored_etag = stored
+        raise mismatch

@@ -25,7 +25,7 @@ from storefs.handle.reader import Reader
 from storefs.handle.state import FileState
 from storefs.handle.stock import Stock
 from storefs.handle.writer import Handle, LocalFile, Place
-from storefs.units import MIB, HandleNumber, InodeNumber
+from storefs.units import HandleNumber, InodeNumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from storefs.store.version import Version
 
 log = logging.getLogger(__name__)
-
-BODY_BYTES = 96 * MIB
-"""Bodies held in memory while they are sent, of all files together: two files' worth of parts."""
 
 STAGING_THREADS = 8
 
@@ -73,7 +70,12 @@ class OpenFiles(LocalInodes):
         limiter = threads.limiter(STAGING_THREADS)
         background = Background(nursery)
         committer = Committer(
-            store, Budget(BODY_BYTES), nursery, background, config.part_bytes, new_attributes
+            store,
+            Budget(config.memory_bytes),
+            nursery,
+            background,
+            config.part_bytes,
+            new_attributes,
         )
         super().__init__(cache, committer, background, limiter, committed, given_up)
         self._config = config

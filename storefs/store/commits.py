@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from storefs.errors import (
+    ChecksumMismatch,
     DeadlineExceeded,
     NoSuchUpload,
     ObjectChanged,
@@ -179,23 +180,26 @@ class Commits(Requests):
             key,
             tracked,
             upload=True,
-            unanswered=lambda: self.outcomes.unanswered(key, etag),
+            failed=lambda error: self._may_have_landed(key, etag, error),
         )
 
     async def _ask(
         self, verb: str, key: str, send: Callable[[], Version], etag: str | None
     ) -> Version:
-        def unanswered(error: StoreError) -> None:
-            if isinstance(error, StoreUnavailable):
-                self.outcomes.unanswered(key, etag)
-
         return await self.call(
             verb,
             key,
             self.outcomes.tracked(key, send),
             timeout_seconds=self.timeout_seconds * COPY_TIMEOUT_FACTOR if verb == "copy" else None,
-            failed=unanswered,
+            failed=lambda error: self._may_have_landed(key, etag, error),
         )
+
+    def _may_have_landed(self, key: str, etag: str | None, error: StoreError) -> None:
+        """Note what a failed attempt may have left: what was sent, or what damaged bytes became."""
+        if isinstance(error, StoreUnavailable):
+            self.outcomes.unanswered(key, etag)
+        elif isinstance(error, ChecksumMismatch) and error.stored_etag:
+            self.outcomes.unanswered(key, error.stored_etag)
 
     async def _landed(
         self, key: str, etag: str | None, size: int | None, body: bytes | None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from storefs import threads
-from storefs.errors import DeadlineExceeded, StoreError, StoreUnavailable, Throttled
+from storefs.errors import DeadlineExceeded, StoreError, Throttled
 from storefs.store import transfer
 from storefs.store.outcomes import Outcomes
 from storefs.store.rate import AdaptiveLimit
@@ -106,12 +106,11 @@ class Requests:
         *,
         upload: bool,
         moved: Callable[[], int] | None = None,
-        unanswered: Callable[[], None] | None = None,
+        failed: Callable[[StoreError], None] | None = None,
     ) -> T:
         """A request that moves bytes: tried again until a time-out has passed without progress.
 
-        `moved` tells how many bytes are safe across attempts; `unanswered` is called after every
-        attempt that may have been done all the same.
+        `moved` tells how many bytes are safe across attempts; `failed` is told every error.
         """
         limit = self._bodies if upload else self._calls
         attempt = 0
@@ -129,8 +128,8 @@ class Requests:
                     upload=upload,
                 )
             except StoreError as exc:
-                if unanswered is not None and isinstance(exc, StoreUnavailable):
-                    unanswered()
+                if failed is not None:
+                    failed(exc)
                 delay = self._after(exc, attempt, limit)
                 now = trio.current_time()
                 if moved is not None and moved() > safe:

@@ -73,9 +73,8 @@ class Changes(Lookup):
 
     def committed(self, number: InodeNumber, key: str, version: Version) -> None:
         """A file's bytes are in the store as `version`; told by the handles."""
-        try:
-            inode = self.table.get(number)
-        except Exception:  # forgotten meanwhile: the next lookup asks the store
+        inode = self.table.find(number)
+        if inode is None:  # forgotten meanwhile: the next lookup asks the store
             return
         local = self.files.local(number)
         inode.etag, inode.size = version.etag, version.size
@@ -126,20 +125,24 @@ class Changes(Lookup):
 
     async def _unlink(self, inode: Inode) -> None:
         """Take the object away; its bytes stay with whoever has it open."""
-        is_open = self.files.has_handles(inode.number)
-        if is_open:
-            await self.files.keep_unlinked(inode.number)
-        try:
-            if inode.etag:  # looked at now: a commit may have ended while the bytes were kept
-                await self.store.delete(inode.key, if_match=inode.etag)
-        except BaseException as exc:
-            if is_open:
-                await self.files.restore_unlinked(inode.number)
-            if isinstance(exc, ObjectChanged):
-                self.expire(inode)
-            raise
-        if not is_open:
-            await self.files.discard(inode.number)
+        async with self.files.removing(inode.number):
+            if inode.etag:  # looked at now: a commit may have ended while this waited
+                try:
+                    await self.store.delete(inode.key, if_match=inode.etag)
+                except ObjectChanged:
+                    self.expire(inode)
+                    raise
+
+    def given_up(self, number: InodeNumber) -> None:
+        """A file's bytes went to lost+found for good; the name is what the store says it is."""
+        inode = self.table.find(number)
+        if inode is None or inode.standing is not Standing.CURRENT or inode.parent is None:
+            return
+        self.directory(inode.parent).here.pop(inode.name, None)
+        if inode.etag:
+            self.expire(inode)
+        else:
+            self.table.detach(inode, Standing.SUPERSEDED)
 
     def removed(self, inode: Inode) -> None:
         """The name is gone, by our own doing."""

@@ -41,11 +41,8 @@ class LocalFiles(Protocol):
     def moved(self, number: InodeNumber, key: str, version: Version) -> None:
         """The object has another key (and, made by copying, perhaps another ETag)."""
 
-    async def keep_unlinked(self, number: InodeNumber) -> None:
-        """Make the bytes outlive their object, for the open handles."""
+    def removing(self, number: InodeNumber) -> AbstractAsyncContextManager[None]:
+        """The object is removed or replaced inside; whoever has the file open reads on.
 
-    async def restore_unlinked(self, number: InodeNumber) -> None:
-        """The object was not removed after all."""
-
-    async def discard(self, number: InodeNumber) -> None:
-        """Drop what is not stored and whatever is open; nothing of it reaches the store."""
+        Nothing of the file reaches the store afterwards. If the body raises, it is as it was.
+        """

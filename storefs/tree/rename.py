@@ -84,29 +84,22 @@ class Renames(Changes):
 
     async def _copy_over(self, inode: Inode, dst: str, there: Inode | None) -> Version:
         """Copy a file's object to a key; who has the old object there open keeps its bytes."""
-        is_open = there is not None and self.files.has_handles(there.number)
-        if there is not None and is_open:
-            await self.files.keep_unlinked(there.number)
         if_match, if_none_match = self._condition(there)
-        try:
-            version = await self._copy(
-                Object(inode.key, inode.size, etag=inode.etag),
-                dst,
-                if_match=if_match,
-                if_none_match=if_none_match,
-            )
-        except BaseException as exc:
-            if there is not None and is_open:
-                await self.files.restore_unlinked(there.number)
-            if isinstance(exc, (ObjectChanged, ObjectExists)):
+        async with AsyncExitStack() as stack:
+            if there is not None:
+                await stack.enter_async_context(self.files.removing(there.number))
+            try:
+                return await self._copy(
+                    Object(inode.key, inode.size, etag=inode.etag),
+                    dst,
+                    if_match=if_match,
+                    if_none_match=if_none_match,
+                )
+            except (ObjectChanged, ObjectExists):
                 self.expire(inode)
-                self.directory(inode.parent or inode).invalidate()
                 if there is not None:
                     self.expire(there)
-            raise
-        if there is not None and not is_open:
-            await self.files.discard(there.number)
-        return version
+                raise
 
     def _condition(self, there: Inode | None) -> tuple[str | None, str | None]:
         """If-Match and If-None-Match for a copy over `there`, where the store has them."""

@@ -45,6 +45,10 @@ class Table:
         except KeyError:
             raise Superseded(f"inode {number}") from None
 
+    def find(self, number: InodeNumber) -> Inode | None:
+        """The inode, or None if it is forgotten."""
+        return self._inodes.get(number)
+
     def add(self, parent: Inode, name: str, kind: Kind) -> Inode:
         """A new inode under a name; one that had the name before is superseded."""
         old = parent.children.get(name)

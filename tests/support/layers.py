@@ -89,11 +89,9 @@ class NoFiles:
     def moved(self, number: InodeNumber, key: str, version: Version) -> None:
         self.moves.append((number, key, version))
 
-    async def keep_unlinked(self, number: InodeNumber) -> None:
-        self.kept.append(number)
-
-    async def restore_unlinked(self, number: InodeNumber) -> None:
-        self.kept.remove(number)
-
-    async def discard(self, number: InodeNumber) -> None:
+    @asynccontextmanager
+    async def removing(self, number: InodeNumber) -> AsyncIterator[None]:
+        yield
         self.locals.pop(number, None)
+        if number in self.open:
+            self.kept.append(number)
