@@ -66,7 +66,7 @@ class MountRecord:
         del store["url"]
         return cls(
             mountpoint=_text(str(config.mountpoint)),
-            url=_text(str(config.store.url)),
+            url=str(config.store.url).encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
             pid=os.getpid(),
             start_ticks=start_ticks(os.getpid()) or 0,
             boot_id=_boot_id(),

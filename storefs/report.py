@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def status(mount: Mount) -> dict[str, Any]:
     """The whole answer."""
-    files = [_file(each) for each in mount.files.pending()]
+    files = [_file(each) for each in mount.left or mount.files.pending()]
     return {
         "url": mount.record.url,
         "mountpoint": mount.record.mountpoint,

@@ -21,6 +21,7 @@ from storefs.store.outcomes import Outcomes
 from storefs.store.rate import AdaptiveLimit
 from storefs.store.retry import RetryPolicy
 from storefs.store.transfer import Activity, Progress
+from storefs.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+MOST_PIECE_BYTES = 256 * KIB
 
 
 class Requests:
@@ -57,6 +60,8 @@ class Requests:
         self._calls = AdaptiveLimit(threads.limiter(config.calls))
         self._bodies = AdaptiveLimit(threads.limiter(max(4, config.calls // 2)))
         self._activity = Activity()
+        # A piece that arrives is progress; even a link of 8 KiB/s brings one within the time-out.
+        self._piece_bytes = min(MOST_PIECE_BYTES, max(KIB, int(config.timeout_seconds * 8) * KIB))
 
     async def call(
         self,

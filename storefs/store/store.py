@@ -109,6 +109,7 @@ class Store(Commits):
                 self.container,
                 self.prefix + key,
                 offset=offset + len(received),
+                chunk_size=self._piece_bytes,
                 length=length - len(received),
                 if_match=if_match,
             )

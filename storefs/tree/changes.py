@@ -245,7 +245,7 @@ class Changes(Lookup):
             raise NameTaken(parent.path + text)
         if len(target) > MAX_LINK_BYTES:
             raise NotALink(parent.path + text)
-        await self._announce(parent)
+        await self.announce(parent)
         create_only = self.store.capabilities.conditional_put is not Condition.NONE
         try:
             version = await self.store.put(
@@ -259,7 +259,8 @@ class Changes(Lookup):
             raise NameTaken(parent.path + text) from None
         return self._named(parent, text, Kind.SYMLINK, version)
 
-    async def _announce(self, parent: Inode) -> None:
+    async def announce(self, parent: Inode) -> None:
+        """Flag a directory: it is to hold an entry with more to it than a listing says."""
         directory = self.directory(parent)
         if directory.announced:
             return

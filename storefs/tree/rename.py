@@ -68,6 +68,8 @@ class Renames(Changes):
     ) -> None:
         if there is not None and there.is_dir:
             raise IsADirectory(there.path)
+        if inode.kind is not Kind.FILE:
+            await self.announce(new_parent)
         async with self.files.held(inode.number):
             old_key, old_etag = inode.key, inode.etag
             if not old_etag:  # created and never flushed: only the name changes
