@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from storefs.drivers.base import Connection
 from storefs.drivers.local_listing import Snapshots
-from storefs.drivers.local_paths import PRIVATE
+from storefs.drivers.local_paths import PRIVATE, inherit_owner
 from storefs.drivers.local_records import Records
 from storefs.errors import ConfigError, ContainerNotFound
 
@@ -113,6 +113,7 @@ class LocalBucket:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o666)
         try:
+            inherit_owner(descriptor, self.root)
             yield descriptor, path
         finally:
             os.close(descriptor)

@@ -57,6 +57,18 @@ _ERRORS: dict[int, tuple[type[StoreError], str]] = {
 }
 
 
+def inherit_owner(made: int | bytes, whose: int | bytes, *, dir_fd: int | None = None) -> None:
+    """What root makes in somebody's bucket belongs to them: a mount by sudo leaves no root's files.
+
+    `made` and `whose` are open descriptors or paths; `made` may be relative to `dir_fd`.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = os.stat(whose)
+    if owner.st_uid or owner.st_gid:
+        os.chown(made, owner.st_uid, owner.st_gid, dir_fd=dir_fd)
+
+
 @contextlib.contextmanager
 def translated(operation: str, key: str = "") -> Iterator[None]:
     """Around system calls: an OSError leaves as one of ours, with its cause."""
@@ -122,6 +134,7 @@ def directory(
                     raise
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=descriptor)
+                    inherit_owner(name, descriptor, dir_fd=descriptor)
                     created(depth, descriptor)
                 following = os.open(name, _DIRECTORY, dir_fd=descriptor)
             os.close(descriptor)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from storefs.drivers.local import LocalDriver
+from storefs.drivers.local_connection import LocalConnection
 from storefs.drivers.models import ObjectAttributes
 from storefs.errors import (
     InvalidKey,
@@ -219,3 +221,12 @@ def test_an_object_beside_objects_below_it_is_refused(local: Place, root: Path) 
 
     assert local.keys() == ["a/b"]
     assert local.get("a/b") == b"below"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_what_root_stores_in_somebodys_bucket_belongs_to_them(tmp_path: Path) -> None:
+    os.chown(tmp_path, 1234, 1235)
+    driver, connection = LocalDriver(), LocalConnection()
+    driver.upload_object_via_stream(connection, b"1", str(tmp_path), "dir/file")
+    for made in (tmp_path / "dir", tmp_path / "dir" / "file"):
+        assert (made.stat().st_uid, made.stat().st_gid) == (1234, 1235)
