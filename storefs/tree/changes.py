@@ -95,8 +95,12 @@ class Changes(Lookup):
         """A directory has an object below it again: it need not be kept by hand."""
         now = trio.current_time()
         inode: Inode | None = directory
-        while inode is not None and inode.directory is not None and inode.directory.sticky:
-            inode.directory.sticky = False
+        while (
+            inode is not None
+            and inode.directory is not None
+            and inode.directory.stays_since is not None
+        ):
+            inode.directory.stays_since = None
             if inode.parent is not None:
                 parent = self.directory(inode.parent)
                 parent.here.pop(inode.name, None)
@@ -106,11 +110,9 @@ class Changes(Lookup):
     def _stays(self, directory: Inode) -> None:
         """Something was removed: the directory stays, though its last object may be gone."""
         inode = directory
+        now = trio.current_time()
         while inode.parent is not None:
-            known = self.directory(inode)
-            if known.sticky:
-                return
-            known.sticky = True
+            self.directory(inode).stays_since = now
             self.directory(inode.parent).here[inode.name] = inode
             inode = inode.parent
 
@@ -208,7 +210,7 @@ class Changes(Lookup):
         await self.check_empty(inode)
         await self.remove_markers(inode)
         directory = self.directory(inode)
-        directory.sticky = False
+        directory.stays_since = None
         directory.here.clear()
         self.removed(inode)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from storefs.errors import NotADirectory, Superseded
-from storefs.tree.inode import Entry, Inode, Standing
+from storefs.tree.inode import Entry, Inode, Kind, Standing
 from storefs.tree.listing import Directory, Page
 from storefs.tree.remembered import Remembered
 from storefs.tree.table import Table
@@ -73,7 +73,7 @@ class Knowledge:
     def _is_needed(self, inode: Inode) -> bool:
         if inode.is_dir:
             directory = inode.directory
-            return directory is not None and bool(directory.sticky or directory.here)
+            return directory is not None and directory.stands_here
         return self.is_local(inode)
 
     def is_local(self, inode: Inode) -> bool:
@@ -101,8 +101,16 @@ class Knowledge:
         """True if the name stands whatever the store says of it."""
         if inode.is_dir:
             directory = inode.directory
-            return directory is not None and bool(directory.sticky or directory.here)
+            return directory is not None and directory.stands_here
         return not inode.etag or self.files.local(inode.number) is not None
+
+    def names_here(self, inode: Inode) -> dict[str, Inode]:
+        """What stands in a directory whatever the store says; what no longer does is let go."""
+        here = self.directory(inode).here
+        for name, child in list(here.items()):
+            if child.standing is not Standing.CURRENT or not self.is_here(child):
+                del here[name]
+        return here
 
     # -- answers -------------------------------------------------------------------------------
 
@@ -121,11 +129,24 @@ class Knowledge:
         until = directory.listed_at + (exists if entry is not None else missing)
         return Found(entry, until) if now < until else None
 
+    def confirm(self, parent: Inode, entry: Entry, asked_at: float) -> None:
+        """The store has a directory, asked after our last removal in it: it needs no keeping."""
+        child = parent.children.get(entry.name)
+        known = child.directory if child is not None else None
+        if known is None or known.stays_since is None or entry.kind is not Kind.DIRECTORY:
+            return
+        if asked_at > known.stays_since:
+            known.stays_since = None
+            if not known.here:
+                self.directory(parent).here.pop(entry.name, None)
+
     def reconcile(self, parent: Inode, name: str, found: Found) -> Inode | Missing:
         """Make the inodes agree with an answer of the store. Does not wait."""
         now = trio.current_time()
         child = parent.children.get(name)
         entry = found.entry
+        if entry is not None:
+            self.confirm(parent, entry, found.until - self.config.metadata_ttl_seconds)
         if child is not None and self.is_here(child):
             child.fresh_until = max(child.fresh_until, found.until)
             return child

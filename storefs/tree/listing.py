@@ -70,7 +70,14 @@ class Directory:
     changes: dict[str, Change] = field(default_factory=dict)
     here: dict[str, Inode] = field(default_factory=dict)  # not in the store (yet)
     folder_marker: bool = False  # named by a foreign `dir_$folder$`
-    sticky: bool = False  # its last object was removed here; it stays until rmdir
+    # When something below was removed here (trio time): the directory stays, though that may have
+    # been its last object, until rmdir or until the store is seen to have the directory.
+    stays_since: float | None = None
+
+    @property
+    def stands_here(self) -> bool:
+        """True if the directory is there whatever the store says."""
+        return self.stays_since is not None or bool(self.here)
 
     def changed(self, name: str, entry: Entry | None, now: float) -> None:
         """Note our own change, and keep the listing true."""

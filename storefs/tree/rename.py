@@ -268,7 +268,7 @@ class Renames(Changes):
         entry = Entry(name, Kind.DIRECTORY)
         new_directory = self.directory(new_parent)
         new_directory.changed(name, entry, now)
-        if inode.directory is not None and inode.directory.sticky:
+        if inode.directory is not None and inode.directory.stays_since is not None:
             new_directory.here[name] = inode
         if old_parent is not None:
             self.directory(old_parent).here.pop(old_name, None)

@@ -194,7 +194,9 @@ class OpenDirectory:
             for at in range(place, len(merged)):
                 entry = merged[at]
                 if not last and entry.name in directory.here:
-                    continue  # told at the end, once
+                    tree.confirm(inode, entry, page.asked_at)
+                    if entry.name in tree.names_here(inode):
+                        continue  # told at the end, once
                 child = tree.entry_inode(inode, entry, page.asked_at)
                 if child is not None:
                     yield child, index * PAGE_POSITIONS + at + 1
@@ -224,8 +226,9 @@ class OpenDirectory:
 
     def _here_alone(self) -> Page:
         """Names that only this mount has."""
-        directory = self.tree.directory(self.inode)
-        here = [Entry(child.name, child.kind) for child in directory.here.values()]
+        here = [
+            Entry(child.name, child.kind) for child in self.tree.names_here(self.inode).values()
+        ]
         return Page(sorted(here, key=lambda entry: entry.name), trio.current_time(), None)
 
 

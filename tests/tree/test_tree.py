@@ -207,6 +207,21 @@ async def test_a_directory_stays_when_its_last_file_goes_until_rmdir(
     assert await missing(tree, ROOT, "d")
 
 
+async def test_a_directory_that_others_empty_after_a_removal_here_goes_with_its_last_object(
+    autojump_clock: MockClock, tree: Tree, store: Store
+) -> None:
+    for name in ("a", "b"):
+        put(store, f"d/{name}", b"1")
+    await tree.unlink(await find(tree, "d"), "a")
+    await trio.sleep(10)
+    await find(tree, "d/b")
+    assert await names_in(tree, ROOT) == ["d"]
+    delete(store, "d/b")
+    await trio.sleep(10)
+    assert await missing(tree, ROOT, "d")
+    assert await names_in(tree, ROOT) == []
+
+
 async def test_mkdir_writes_a_marker_and_the_new_directory_is_known_to_be_empty(
     tree: Tree, store: Store
 ) -> None:
