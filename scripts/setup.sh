@@ -47,6 +47,7 @@ if [ "$what" != run ]; then
     need sqlite3 sqlite3
     need getfattr attr
     need rsync rsync
+    need systemd-analyze systemd
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then

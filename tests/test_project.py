@@ -56,8 +56,11 @@ def test_the_service_has_time_to_drain() -> None:
     assert int(unit()["Service"]["TimeoutStopSec"]) > WriteConfig(Path("/")).stop_timeout_seconds
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail("systemd is missing")
+        pytest.skip("no systemd here")
     text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text())
     (tmp_path / "storefs@x.service").write_text(text)
     done = subprocess.run(

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         (["mount", "s3://b", "/m", "more"], "unexpected extra argument"),
         (["mount", "s3://b", "/nowhere"], "there is no directory /nowhere: make it with"),
         (["umount", "/nowhere"], "there is no directory /nowhere"),
-        (["umount", "/"], "/ is no mount of storefs"),
+        (["umount", "/proc"], "/proc is no mount of storefs"),
         (["umount", "/proc", "--stop-timeout", "x"], "--stop-timeout: 'x' is not a duration"),
         (["status", "/nowhere"], "no storefs mount at /nowhere"),
         (["ls", "/nowhere"], "neither a URL (s3://bucket) nor in a mounted directory"),
