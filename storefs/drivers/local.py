@@ -47,6 +47,7 @@ CAPABILITIES = Capabilities(
     conditional_complete=Condition.ETAG,
     conditional_copy=Condition.ETAG,
     conditional_delete=Condition.ETAG,
+    conditional_batch=Condition.ETAG,
     max_put_bytes=8 * TIB,
     max_copy_bytes=8 * TIB,
     max_object_bytes=8 * TIB,

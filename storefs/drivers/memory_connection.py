@@ -36,6 +36,7 @@ CAPABILITIES = Capabilities(
     conditional_complete=Condition.ETAG,
     conditional_copy=Condition.ETAG,
     conditional_delete=Condition.ETAG,
+    conditional_batch=Condition.ETAG,
     whole_checksum="md5",
 )
 """As AWS; tests pass others, with smaller parts for instance."""

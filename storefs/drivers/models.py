@@ -239,6 +239,7 @@ class Capabilities:
     conditional_complete: Condition = Condition.NONE
     conditional_copy: Condition = Condition.NONE
     conditional_delete: Condition = Condition.NONE
+    conditional_batch: Condition = Condition.NONE  # ETags in a batch delete
     conditions_known: bool = True
     atomic_rename: bool = False
     ordered_listing: bool = True

@@ -43,6 +43,7 @@ _AWS = Capabilities(
     conditional_complete=Condition.ETAG,
     conditional_copy=Condition.ETAG,
     conditional_delete=Condition.ETAG,
+    conditional_batch=Condition.ETAG,
     max_object_bytes=10_000 * 5 * GIB,
 )
 _DIRECTORY_BUCKET = Capabilities(
@@ -51,6 +52,7 @@ _DIRECTORY_BUCKET = Capabilities(
     conditional_complete=Condition.ETAG,
     conditional_copy=Condition.ETAG,
     conditional_delete=Condition.ETAG,
+    conditional_batch=Condition.ETAG,
     ordered_listing=False,
 )
 _FOREIGN = Capabilities(
@@ -59,6 +61,7 @@ _FOREIGN = Capabilities(
     conditional_complete=Condition.ETAG,
     conditional_copy=Condition.ETAG,
     conditional_delete=Condition.ETAG,
+    conditional_batch=Condition.ETAG,
     conditions_known=False,
     marker_metadata=False,  # SeaweedFS drops the metadata of `dir/`
     max_object_bytes=5 * TIB,

@@ -130,8 +130,10 @@ class Operations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.EPERM)
         flags = os.O_WRONLY | os.O_EXCL
         handle, inode = await self._create(parent_inode, name, mode, flags, ctx)
-        await self.files.flush(handle)
-        await self.files.release(handle)
+        try:
+            await self.files.flush(handle)
+        finally:
+            await self.files.release(handle)
         return self._told(inode)
 
     @handler
@@ -181,9 +183,9 @@ class Operations(pyfuse3.Operations):
     async def _create(
         self, parent: InodeT, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[HandleNumber, Inode]:
-        inode = self.tree.create(
-            self.tree.parent_of(InodeNumber(parent)), name, exclusive=bool(flags & os.O_EXCL)
-        )
+        directory = self.tree.parent_of(InodeNumber(parent))
+        await self.tree.at_rest(directory)
+        inode = self.tree.create(directory, name, exclusive=bool(flags & os.O_EXCL))
         handle = await self._handle(inode, flags)
         self._own(inode, mode, ctx)
         return handle, inode

@@ -15,11 +15,12 @@ from storefs.handle.attempts import FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS, Att
 from storefs.handle.commit import is_transient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from storefs.handle.background import Background
     from storefs.handle.state import PendingFile
     from storefs.handle.writer import LocalFile
+    from storefs.units import InodeNumber
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +28,29 @@ AT_ONCE = 32
 
 
 async def drain(
-    files: Sequence[LocalFile], attempts: Attempts, background: Background, seconds: float
+    files: Mapping[InodeNumber, LocalFile],
+    attempts: Attempts,
+    background: Background,
+    seconds: float,
 ) -> list[PendingFile]:
-    """Files that are not stored when this returns; their bytes are in lost+found."""
+    """Files that are not stored when this returns; their bytes are in lost+found.
+
+    `files` is looked at again after each round: who is still inside may write on.
+    """
     places = trio.CapacityLimiter(AT_ONCE)
+    tried: set[tuple[InodeNumber, int]] = set()
     with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            for file in files:
-                if file.is_dirty:
+        while True:
+            dirty = [file for file in files.values() if file.is_dirty]
+            new = [file for file in dirty if (file.number, file.changes) not in tried]
+            async with trio.open_nursery() as nursery:
+                for file in new:
+                    tried.add((file.number, file.changes))
                     nursery.start_soon(_store, file, attempts, places)
-        await background.wait_quiet()
-    left = [file for file in files if file.is_dirty]
+            await background.wait_quiet()
+            if not new:
+                break
+    left = [file for file in files.values() if file.is_dirty]
     attempts.stop()
     with trio.CancelScope(shield=True):
         for file in left:

@@ -181,6 +181,8 @@ class LocalInodes:
         if self._attempts.is_running(file):
             return
         if file.state is FileState.CLEAN:
+            if file.staging is not None:  # of an unlink that failed half way
+                file.forget_staged()
             del self._files[file.number]
         elif file.state is FileState.FAILED and file.stem is not None:
             self._give_up(file)

@@ -114,8 +114,7 @@ class OpenFiles(LocalInodes):
 
     async def drain(self, seconds: float) -> list[PendingFile]:
         """Commit everything dirty; what is left at the deadline goes to lost+found and is named."""
-        files = list(self._files.values())
-        return await drain(files, self._attempts, self._background, seconds)
+        return await drain(self._files, self._attempts, self._background, seconds)
 
     async def aclose(self) -> None:
         """Let go of the state directory. What was neither stored nor drained stays for the next

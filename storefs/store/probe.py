@@ -18,7 +18,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from storefs.drivers.models import Capabilities, Condition, Part
-from storefs.errors import ObjectChanged, ObjectExists, StoreError, Unsupported
+from storefs.errors import (
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    StoreError,
+    Unsupported,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,7 +36,13 @@ log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 30 * 24 * 3600
 BOGUS_ETAG = "00000000000000000000000000000000"
-VERBS = ("conditional_put", "conditional_complete", "conditional_copy", "conditional_delete")
+VERBS = (
+    "conditional_put",
+    "conditional_complete",
+    "conditional_copy",
+    "conditional_delete",
+    "conditional_batch",
+)
 
 
 async def _refused(attempt: Callable[[], Awaitable[object]]) -> bool:
@@ -66,6 +78,7 @@ async def probe(store: Store) -> Capabilities:
             await _refused(lambda: store.copy(key, copy, if_none_match="*")),
             await _refused(lambda: store.copy(key, copy, if_match=BOGUS_ETAG)),
         )
+        batch = await _batch_refused(store, key)
         delete = await _refused(lambda: _delete(store, key, BOGUS_ETAG))
     finally:
         for left in (key, copy):
@@ -78,6 +91,7 @@ async def probe(store: Store) -> Capabilities:
         conditional_complete=complete,
         conditional_copy=copied,
         conditional_delete=Condition.ETAG if delete else Condition.NONE,
+        conditional_batch=Condition.ETAG if batch else Condition.NONE,
     )
 
 
@@ -90,6 +104,27 @@ async def _delete(store: Store, key: str, etag: str | None) -> None:
             store.connection, store.prefix + key, store.container, if_match=etag
         ),
     )
+
+
+async def _batch_refused(store: Store, key: str) -> bool:
+    """True if a batch delete leaves an object of another version alone. It may be gone after."""
+    name = store.prefix + key
+    try:
+        await store.call(
+            "delete_many",
+            key,
+            lambda: store.driver.batch_delete_objects(
+                store.connection, [name], store.container, if_match={name: BOGUS_ETAG}
+            ),
+        )
+    except Unsupported:
+        return False
+    try:
+        await store.head(key)
+    except ObjectNotFound:
+        await store.put(key, b"storefs: may be deleted\n")
+        return False
+    return True
 
 
 async def _probe_complete(store: Store, key: str) -> Condition:

@@ -7,7 +7,10 @@ knows neither files nor the kernel.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
+
+import trio
 
 from storefs.drivers.models import Condition
 from storefs.errors import (
@@ -22,6 +25,10 @@ from storefs.store.commits import COPY_TIMEOUT_FACTOR, Commits
 if TYPE_CHECKING:
     from storefs.drivers.models import Object, ObjectAttributes, Part
     from storefs.store.transfer import Progress
+
+
+MOST_IN_BATCH = 1000
+DELETES_AT_ONCE = 32
 
 
 class Store(Commits):
@@ -164,23 +171,46 @@ class Store(Commits):
 
     async def delete_many(self, versions: dict[str, str]) -> dict[str, str]:
         """Remove keys in the versions (ETags) given; the answer is what failed: key to reason."""
-        if not versions:
-            return {}
-        conditional = self.capabilities.conditional_delete is Condition.ETAG
-        conditions = {self.prefix + key: etag for key, etag in versions.items() if etag}
-        result = await self.call(
-            "delete_many",
-            next(iter(versions)),
-            lambda: self.driver.batch_delete_objects(
-                self.connection,
-                [self.prefix + key for key in versions],
-                self.container,
-                if_match=conditions if conditional else None,
-            ),
-        )
-        errors: dict[str, object] = result.extra.get("errors") or {}
+        can = self.capabilities
+        if not (can.conditions_known and can.conditional_batch is Condition.ETAG):
+            return await self._delete_each(versions)
+        failed: dict[str, str] = {}
         cut = len(self.prefix)
-        return {key[cut:]: str(reason) for key, reason in errors.items()}
+        keys = list(versions)
+        for start in range(0, len(keys), MOST_IN_BATCH):
+            batch = [self.prefix + key for key in keys[start : start + MOST_IN_BATCH]]
+            conditions = {name: versions[name[cut:]] for name in batch if versions[name[cut:]]}
+            result = await self.call(
+                "delete_many",
+                keys[start],
+                partial(
+                    self.driver.batch_delete_objects,
+                    self.connection,
+                    batch,
+                    self.container,
+                    if_match=conditions,
+                ),
+            )
+            errors: dict[str, object] = result.extra.get("errors") or {}
+            failed.update({name[cut:]: str(reason) for name, reason in errors.items()})
+        return failed
+
+    async def _delete_each(self, versions: dict[str, str]) -> dict[str, str]:
+        """One by one, each compared or conditional: the store's batch knows no versions."""
+        failed: dict[str, str] = {}
+        places = trio.CapacityLimiter(DELETES_AT_ONCE)
+
+        async def delete(key: str, etag: str) -> None:
+            async with places:
+                try:
+                    await self.delete(key, if_match=etag or None)
+                except StoreError as exc:
+                    failed[key] = str(exc)
+
+        async with trio.open_nursery() as nursery:
+            for key, etag in versions.items():
+                nursery.start_soon(delete, key, etag)
+        return failed
 
     async def create_multipart(
         self, key: str, *, attributes: ObjectAttributes | None = None

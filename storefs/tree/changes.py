@@ -88,12 +88,11 @@ class Changes(Lookup):
         directory = self.directory(parent)
         directory.here.pop(inode.name, None)
         entry = Entry(inode.name, inode.kind, inode.size, inode.mtime_ns, inode.etag)
-        directory.changed(inode.name, entry, now)
+        self.note_change(parent, inode.name, entry)
         self._appeared(parent)
 
     def _appeared(self, directory: Inode) -> None:
         """A directory has an object below it again: it need not be kept by hand."""
-        now = trio.current_time()
         inode: Inode | None = directory
         while (
             inode is not None
@@ -104,7 +103,7 @@ class Changes(Lookup):
             if inode.parent is not None:
                 parent = self.directory(inode.parent)
                 parent.here.pop(inode.name, None)
-                parent.changed(inode.name, Entry(inode.name, Kind.DIRECTORY), now)
+                self.note_change(inode.parent, inode.name, Entry(inode.name, Kind.DIRECTORY))
             inode = inode.parent
 
     def _stays(self, directory: Inode) -> None:
@@ -119,6 +118,7 @@ class Changes(Lookup):
     async def unlink(self, parent: Inode, name: str) -> None:
         """Remove a file; open handles go on reading."""
         self.check_writable(parent.path)
+        await self.at_rest(parent)
         inode = await self.existing(parent, name)
         if inode.is_dir:
             raise IsADirectory(inode.path)
@@ -154,7 +154,7 @@ class Changes(Lookup):
         self.remembered.forget(inode.key)
         directory = self.directory(parent)
         directory.here.pop(inode.name, None)
-        directory.changed(inode.name, None, trio.current_time())
+        self.note_change(parent, inode.name, None)
         self.table.detach(inode, Standing.REMOVED)
         inode.ctime_ns = time.time_ns()
         self._stays(parent)
@@ -171,6 +171,7 @@ class Changes(Lookup):
 
     async def mkdir(self, parent: Inode, name: bytes) -> Inode:
         """A marked directory: an empty object whose key ends with `/`."""
+        await self.at_rest(parent)
         text = self.new_name(parent, name)
         if not isinstance(await self.resolve(parent, text), Missing):
             raise NameTaken(parent.path + text)
@@ -197,13 +198,14 @@ class Changes(Lookup):
             inode.etag, inode.size = version.etag, version.size
             self.remembered.note_inode(inode)
         entry = Entry(name, kind, inode.size, inode.mtime_ns, inode.etag)
-        self.directory(parent).changed(name, entry, now)
+        self.note_change(parent, name, entry)
         self._appeared(parent)
         return inode
 
     async def rmdir(self, parent: Inode, name: str) -> None:
         """Remove an empty directory: its marker, and the flag that only storefs sees."""
         self.check_writable(parent.path)
+        await self.at_rest(parent)
         inode = await self.existing(parent, name)
         if not inode.is_dir:
             raise NotADirectory(inode.path)
@@ -242,6 +244,7 @@ class Changes(Lookup):
 
         A listing does not tell it from a file, so the directory is flagged first.
         """
+        await self.at_rest(parent)
         text = self.new_name(parent, name)
         if not isinstance(await self.resolve(parent, text), Missing):
             raise NameTaken(parent.path + text)
@@ -264,7 +267,9 @@ class Changes(Lookup):
     async def announce(self, parent: Inode) -> None:
         """Flag a directory: it is to hold an entry with more to it than a listing says."""
         directory = self.directory(parent)
-        if directory.announced:
+        now = trio.current_time()
+        age = now - directory.announced_at
+        if directory.announced and age < self.config.metadata_ttl_seconds:
             return
         create_only = self.store.capabilities.conditional_put is not Condition.NONE
         with contextlib.suppress(ObjectExists, ObjectChanged):  # another mount announced it
@@ -274,7 +279,7 @@ class Changes(Lookup):
                 if_none_match="*" if create_only else None,
                 attributes=ObjectAttributes(content_type="application/json"),
             )
-        directory.announced = True
+        directory.announced, directory.announced_at = True, now
 
     async def readlink(self, inode: Inode) -> bytes:
         """The target of a symbolic link."""

@@ -20,7 +20,7 @@ from storefs.tree.remembered import Remembered
 from storefs.tree.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from storefs.config import TreeConfig
     from storefs.store.store import Store
@@ -41,6 +41,10 @@ class Found:
 
     entry: Entry | None
     until: float
+
+
+CHANGES_KEPT_TIMEOUTS = 4
+"""No page of a listing is under way for longer than so many time-outs."""
 
 
 class Knowledge:
@@ -67,6 +71,9 @@ class Knowledge:
         # Directories whose names are known, the longest unused first, and how many names.
         self._learned: OrderedDict[InodeNumber, int] = OrderedDict()
         self._learned_names = 0
+        # What a rename moves just now: neither answers of the store nor new names touch it.
+        self._moving: set[InodeNumber] = set()
+        self._moved_one = trio.Event()
 
     # -- what stands here ----------------------------------------------------------------------
 
@@ -103,6 +110,30 @@ class Knowledge:
             directory = inode.directory
             return directory is not None and directory.stands_here
         return not inode.etag or self.files.local(inode.number) is not None
+
+    @contextlib.contextmanager
+    def moving(self, inode: Inode) -> Iterator[None]:
+        """An inode, and all below it, is given another name inside."""
+        self._moving.add(inode.number)
+        try:
+            yield
+        finally:
+            self._moving.discard(inode.number)
+            self._moved_one.set()
+            self._moved_one = trio.Event()
+
+    def is_moving(self, inode: Inode | None) -> bool:
+        """True if the inode or a directory above it is being renamed."""
+        while inode is not None and self._moving:
+            if inode.number in self._moving:
+                return True
+            inode = inode.parent
+        return False
+
+    async def at_rest(self, inode: Inode) -> None:
+        """Wait until no rename moves the inode."""
+        while self.is_moving(inode):
+            await self._moved_one.wait()
 
     def names_here(self, inode: Inode) -> dict[str, Inode]:
         """What stands in a directory whatever the store says; what no longer does is let go."""
@@ -145,6 +176,8 @@ class Knowledge:
         now = trio.current_time()
         child = parent.children.get(name)
         entry = found.entry
+        if child is not None and self.is_moving(child):
+            return child
         if entry is not None:
             self.confirm(parent, entry, found.until - self.config.metadata_ttl_seconds)
         if child is not None and self.is_here(child):
@@ -179,9 +212,29 @@ class Knowledge:
         """Remember a complete listing; of all directories together as many names as inodes."""
         directory = self.directory(inode)
         directory.learn(pages)
-        count = len(directory.entries or ())
+        self._account(inode)
+
+    def note_change(self, parent: Inode, name: str, entry: Entry | None) -> None:
+        """What this mount did to a name; entry None: removed."""
+        self.directory(parent).changed(
+            name, entry, trio.current_time(), CHANGES_KEPT_TIMEOUTS * self.store.timeout_seconds
+        )
+        self._account(parent)
+
+    def later_change(self, parent: Inode, name: str, asked_at: float) -> Found | None:
+        """Our own change of a name, if it is younger than a question: the answer is too old."""
+        change = self.directory(parent).changes.get(name)
+        if change is None or change.at < asked_at:
+            return None
+        exists, missing = self.config.metadata_ttl_seconds, self.config.negative_ttl_seconds
+        return Found(change.entry, change.at + (missing if change.entry is None else exists))
+
+    def _account(self, inode: Inode) -> None:
+        """Bound the names that are remembered of all directories together."""
+        count = len(self.directory(inode).entries or ())
         self._learned_names += count - self._learned.pop(inode.number, 0)
-        self._learned[inode.number] = count
+        if count:
+            self._learned[inode.number] = count
         while self._learned_names > self.config.max_inodes // 2 and len(self._learned) > 1:
             number, count = self._learned.popitem(last=False)
             self._learned_names -= count

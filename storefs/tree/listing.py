@@ -67,6 +67,7 @@ class Directory:
     listed_at: float = float("-inf")
     first_page: Page | None = None  # of a lookup's LIST, used once
     announced: bool | None = None  # holds entries with more to them than a listing says
+    announced_at: float = float("-inf")  # when the store was last asked (trio time)
     changes: dict[str, Change] = field(default_factory=dict)
     here: dict[str, Inode] = field(default_factory=dict)  # not in the store (yet)
     folder_marker: bool = False  # named by a foreign `dir_$folder$`
@@ -79,15 +80,19 @@ class Directory:
         """True if the directory is there whatever the store says."""
         return self.stays_since is not None or bool(self.here)
 
-    def changed(self, name: str, entry: Entry | None, now: float) -> None:
-        """Note our own change, and keep the listing true."""
+    def changed(self, name: str, entry: Entry | None, now: float, kept_seconds: float) -> None:
+        """Note our own change, for `kept_seconds` at least, and keep the listing true."""
         self.changes.pop(name, None)
         self.changes[name] = Change(now, entry)
+        if len(self.changes) % 1024 == 0:
+            self.prune(now - kept_seconds)
         if self.entries is not None:
             if entry is None:
                 self.entries.pop(name, None)
             else:
                 self.entries[name] = entry
+                if len(self.entries) > MOST_KNOWN_ENTRIES:
+                    self.invalidate()
         if self.first_page is not None:
             self.first_page = None
 
@@ -98,23 +103,15 @@ class Directory:
                 return
             del self.changes[name]
 
-    def merged(self, page: Page) -> list[Entry]:
-        """The page's entries with our later changes laid over them."""
-        if not self.changes:
-            return page.entries
-        merged: list[Entry] = []
-        for entry in page.entries:
-            change = self.changes.get(entry.name)
-            if change is None or change.at < page.asked_at:
-                merged.append(entry)
-            elif change.entry is not None:
-                merged.append(change.entry)
-        return merged
+    def latest(self, entry: Entry, asked_at: float) -> Entry | None:
+        """An entry of a page with our later change laid over it; None: removed since."""
+        change = self.changes.get(entry.name)
+        return entry if change is None or change.at < asked_at else change.entry
 
     def learn(self, pages: list[Page]) -> None:
         """Remember a complete listing, made of all pages from the first to the last."""
         asked_at = pages[0].asked_at
-        entries = {entry.name: entry for page in pages for entry in self.merged(page)}
+        entries = {entry.name: entry for page in pages for entry in page.entries}
         for name, change in self.changes.items():
             if change.at >= asked_at:
                 if change.entry is None:

@@ -82,6 +82,9 @@ class Lookup(Knowledge):
         """A name that a large directory did not have: one LIST tells that it still has not."""
         asked_at = trio.current_time()
         objects, following = await self.store.list_page(parent.key + name)
+        later = self.later_change(parent, name, asked_at)
+        if later is not None:
+            return later
         if objects or following is not None:
             return await self._ask(parent, name)
         return Found(None, asked_at + self.config.negative_ttl_seconds)
@@ -132,6 +135,9 @@ class Lookup(Knowledge):
             await head()
         if failed:
             raise failed[0]
+        later = self.later_change(parent, name, asked_at)
+        if later is not None:
+            return later
         below, following = pages[0]
         if below:
             found = Found(Entry(name, Kind.DIRECTORY), asked_at + self.config.metadata_ttl_seconds)
@@ -149,7 +155,7 @@ class Lookup(Knowledge):
         if isinstance(inode, Missing) or not inode.is_dir:
             return
         directory = self.directory(inode)
-        directory.announced = self._announced(page, None)
+        directory.announced, directory.announced_at = self._announced(page, None), page.asked_at
         if directory.announced is not False:
             return
         self._count_hidden(inode, page)
@@ -187,8 +193,10 @@ class Lookup(Knowledge):
         page = page_of(objects, prefix, following, now)
         directory.prune(now - 4 * self.store.timeout_seconds)
         self._count_hidden(inode, page)
-        if marker is None or page.has_flag or directory.announced is None:
-            directory.announced = self._announced(page, directory.announced)
+        if marker is None:
+            directory.announced, directory.announced_at = self._announced(page, None), now
+        elif page.has_flag:
+            directory.announced, directory.announced_at = True, now
         if directory.announced is None:
             try:
                 await self.store.head(prefix + names.FLAG_NAME)

@@ -20,6 +20,7 @@ from storefs.errors import (
     NameInvalid,
     NameTaken,
     NotADirectory,
+    NotEmpty,
     ObjectChanged,
     ObjectExists,
     ObjectNotFound,
@@ -29,6 +30,7 @@ from storefs.store.version import Version, is_md5
 from storefs.tree.changes import Changes
 from storefs.tree.inode import Entry, Inode, Kind
 from storefs.tree.knowledge import Missing
+from storefs.tree.names import FLAG_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +49,8 @@ class Renames(Changes):
     ) -> None:
         """Give a file or directory another name; over an existing file, or an empty directory."""
         text = self.new_name(new_parent, new_name)
+        await self.at_rest(parent)
+        await self.at_rest(new_parent)
         inode = await self.existing(parent, name)
         if parent is new_parent and text == name:
             return
@@ -54,6 +58,12 @@ class Renames(Changes):
         there = None if isinstance(target, Missing) else target
         if there is not None and not replace:
             raise NameTaken(there.path)
+        with self.moving(inode):
+            await self._rename(inode, new_parent, text, there)
+
+    async def _rename(
+        self, inode: Inode, new_parent: Inode, text: str, there: Inode | None
+    ) -> None:
         if inode.is_dir:
             if (new_parent.key + text + "/").startswith(inode.key):
                 raise NameInvalid(f"{inode.path} cannot become its own part")
@@ -86,22 +96,41 @@ class Renames(Changes):
 
     async def _copy_over(self, inode: Inode, dst: str, there: Inode | None) -> Version:
         """Copy a file's object to a key; who has the old object there open keeps its bytes."""
-        if_match, if_none_match = self._condition(there)
         async with AsyncExitStack() as stack:
             if there is not None:
                 await stack.enter_async_context(self.files.removing(there.number))
+            if_match, if_none_match = self._condition(there)
             try:
+                if not self._is_sure(there):
+                    await self._compare(dst, there)
                 return await self._copy(
                     Object(inode.key, inode.size, etag=inode.etag),
                     dst,
                     if_match=if_match,
                     if_none_match=if_none_match,
                 )
-            except (ObjectChanged, ObjectExists):
+            except (ObjectChanged, ObjectExists) as exc:
+                # ESTALE: the kernel looks both names up again and asks once more.
                 self.expire(inode)
                 if there is not None:
                     self.expire(there)
-                raise
+                raise ObjectChanged(exc.message, key=dst, operation="rename") from exc
+
+    def _is_sure(self, there: Inode | None) -> bool:
+        """True if the store itself refuses to copy over what was not seen."""
+        can = self.store.capabilities
+        needed = Condition.ETAG if there is not None and there.etag else Condition.CREATE_ONLY
+        enough = (Condition.ETAG, needed)
+        return can.conditions_known and can.conditional_copy in enough
+
+    async def _compare(self, dst: str, there: Inode | None) -> None:
+        """Raises ObjectChanged if the store holds another version than the one that was seen."""
+        try:
+            found = (await self.store.head(dst)).etag
+        except ObjectNotFound:
+            found = ""
+        if found != (there.etag if there is not None else ""):
+            raise ObjectChanged("another version is there", key=dst, operation="rename")
 
     def _condition(self, there: Inode | None) -> tuple[str | None, str | None]:
         """If-Match and If-None-Match for a copy over `there`, where the store has them."""
@@ -151,19 +180,19 @@ class Renames(Changes):
             was_here = self.directory(old_parent).here.pop(old_name, None)
         self.table.move(inode, new_parent, name)
         if old_parent is not None:
-            self.directory(old_parent).changed(old_name, None, now)
+            self.note_change(old_parent, old_name, None)
         new_directory = self.directory(new_parent)
         if version is None:
             if was_here:
                 new_directory.here[name] = inode
-            new_directory.changed(name, None, now)
+            self.note_change(new_parent, name, None)
             self.files.moved(inode.number, inode.key, Version("", inode.size))
         else:
             new_directory.here.pop(name, None)
             inode.etag = version.etag
             inode.fresh_until = now + self.config.metadata_ttl_seconds
             entry = Entry(name, inode.kind, inode.size, inode.mtime_ns, inode.etag)
-            new_directory.changed(name, entry, now)
+            self.note_change(new_parent, name, entry)
             self.remembered.note_inode(inode)
             self.files.moved(inode.number, inode.key, version)
         if old_parent is not None:
@@ -179,6 +208,9 @@ class Renames(Changes):
             if not there.is_dir:
                 raise NotADirectory(there.path)
             await self.check_empty(there)
+        elif (await self.store.list_page(new_parent.key + name + "/", max_keys=1))[0]:
+            self.directory(new_parent).invalidate()
+            raise NotEmpty(new_parent.path + name)
         async with AsyncExitStack() as stack:
             for child in list(self._files_below(inode)):
                 await stack.enter_async_context(self.files.held(child.number))
@@ -208,6 +240,7 @@ class Renames(Changes):
         """Copy all, or none: what was copied is removed again if one fails. Keys are the new."""
         versions: dict[str, Version] = {}
         failed: list[Exception] = []
+        can = self.store.capabilities.conditional_copy
         places = trio.CapacityLimiter(COPIES_AT_ONCE)
 
         async def copy(source: Object) -> None:
@@ -215,8 +248,11 @@ class Renames(Changes):
                 if failed:
                     return
                 dst = new + source.name[len(old) :]
+                # Markers and flags may stand in the empty directory that is replaced.
+                is_hidden = dst.endswith("/") or dst.endswith("/" + FLAG_NAME)
+                absent = None if is_hidden or can is Condition.NONE else "*"
                 try:
-                    versions[dst] = await self._copy(source, dst)
+                    versions[dst] = await self._copy(source, dst, if_none_match=absent)
                 except Exception as exc:  # raised below, outside the nursery and its group
                     failed.append(exc)
 
@@ -237,7 +273,10 @@ class Renames(Changes):
         markers = [found for found in sources if found.name.endswith("/")]
         failed = await self.store.delete_many(objects)
         for marker in sorted(markers, key=lambda found: found.name.count("/"), reverse=True):
-            await self.store.delete(marker.name, if_match=marker.etag)
+            try:
+                await self.store.delete(marker.name, if_match=marker.etag)
+            except StoreError as exc:
+                failed[marker.name] = str(exc)
         for key, reason in failed.items():
             log.error("%s was copied but not removed: %s", key, reason)
 
@@ -251,7 +290,7 @@ class Renames(Changes):
     def _directory_moved(
         self, inode: Inode, new_parent: Inode, name: str, versions: dict[str, Version]
     ) -> None:
-        now = trio.current_time()
+        trio.current_time()
         old_parent, old_name = inode.parent, inode.name
         for child in self._files_below(inode):
             self.remembered.forget(child.key)
@@ -267,12 +306,12 @@ class Renames(Changes):
                 self.files.moved(child.number, child.key, Version("", child.size))
         entry = Entry(name, Kind.DIRECTORY)
         new_directory = self.directory(new_parent)
-        new_directory.changed(name, entry, now)
+        self.note_change(new_parent, name, entry)
         if inode.directory is not None and inode.directory.stays_since is not None:
             new_directory.here[name] = inode
         if old_parent is not None:
             self.directory(old_parent).here.pop(old_name, None)
-            self.directory(old_parent).changed(old_name, None, now)
+            self.note_change(old_parent, old_name, None)
             self._stays(old_parent)
 
     def _forget_listings(self, inode: Inode) -> None:

@@ -78,9 +78,11 @@ class Table:
         old = parent.children.get(name)
         if old is not None and old is not inode:
             self.detach(old, Standing.REMOVED)
-        if inode.parent is not None:
-            inode.parent.children.pop(inode.name, None)
+        if inode.parent is not None and inode.parent.children.get(inode.name) is inode:
+            del inode.parent.children[inode.name]
         inode.parent, inode.name = parent, name
+        inode.standing, inode.last_key = Standing.CURRENT, None
+        self._inodes[inode.number] = inode
         parent.children[name] = inode
 
     def forget(self, number: InodeNumber, count: int) -> None:

@@ -177,6 +177,7 @@ class OpenDirectory:
         self.inode = inode
         self._stream: DirStream | None = None
         self._known: Page | None = None
+        self._here: dict[str, None] = {}
 
     async def entries(self, position: int) -> AsyncGenerator[tuple[Inode, int], None]:
         """Inodes from a position on, each with the position of the next; 0 is the beginning."""
@@ -185,28 +186,28 @@ class OpenDirectory:
         if position == 0:
             self._begin()
         index, place = divmod(position, PAGE_POSITIONS)
-        while True:
-            page = await self._page(index)
-            last = page is None
-            if page is None:
-                page = self._here_alone()
-            merged = page.entries if last else directory.merged(page)
-            for at in range(place, len(merged)):
-                entry = merged[at]
-                if not last and entry.name in directory.here:
-                    tree.confirm(inode, entry, page.asked_at)
-                    if entry.name in tree.names_here(inode):
-                        continue  # told at the end, once
+        while (page := await self._page(index)) is not None:
+            for at in range(place, len(page.entries)):
+                entry = directory.latest(page.entries[at], page.asked_at)
+                if entry is None or entry.name in self._here:
+                    continue  # removed since, or told at the end, once
                 child = tree.entry_inode(inode, entry, page.asked_at)
                 if child is not None:
                     yield child, index * PAGE_POSITIONS + at + 1
-            if last:
-                return
             index, place = index + 1, 0
+        names = list(self._here)
+        for at in range(place, len(names)):
+            child = self._child(names[at])
+            if child is not None:
+                yield child, index * PAGE_POSITIONS + at + 1
 
     def _begin(self) -> None:
-        """At the start: a listing that is still young serves without a request."""
+        """At the start: a listing that is still young serves without a request.
+
+        Names that only this mount has are fixed here: some will be stored while others are told.
+        """
         now = trio.current_time()
+        self._here = dict.fromkeys(sorted(self.tree.names_here(self.inode)))
         directory = self.tree.directory(self.inode)
         age = now - directory.listed_at
         if directory.entries is not None and age < self.tree.config.metadata_ttl_seconds:
@@ -224,12 +225,13 @@ class OpenDirectory:
         assert self._stream is not None
         return await self._stream.page(index)
 
-    def _here_alone(self) -> Page:
-        """Names that only this mount has."""
-        here = [
-            Entry(child.name, child.kind) for child in self.tree.names_here(self.inode).values()
-        ]
-        return Page(sorted(here, key=lambda entry: entry.name), trio.current_time(), None)
+    def _child(self, name: str) -> Inode | None:
+        """What stands under a name that only this mount had when the listing began."""
+        directory = self.tree.directory(self.inode)
+        change = directory.changes.get(name)
+        if name not in self.inode.children and change is not None and change.entry is not None:
+            return self.tree.entry_inode(self.inode, change.entry, change.at)
+        return self.inode.children.get(name)
 
 
 __all__ = ["Missing", "OpenDirectory", "Stat", "Tree"]
