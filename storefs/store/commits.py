@@ -207,15 +207,8 @@ class Commits(Requests):
         """The version that an unanswered write of ours left under the key, or None."""
         if not self.outcomes.is_in_doubt(key):
             return None
-        try:
-            found: Object = await self.call(
-                "head",
-                key,
-                lambda: self.driver.get_object_meta(
-                    self.connection, self.prefix + key, self.container
-                ),
-            )
-        except ObjectNotFound:
+        found = await self._there(key)
+        if found is None:
             return None
         same = etag is not None and found.etag == etag
         if not same and body is not None and found.size == len(body) and not is_md5(found.etag):
@@ -227,19 +220,24 @@ class Commits(Requests):
         self.outcomes.settled(key)
         return Version(found.etag, found.size, found.mtime_ns)
 
+    async def _there(self, key: str) -> Object | None:
+        """What the store has under the key now."""
+        name = self.prefix + key
+        try:
+            return await self.call(
+                "head",
+                key,
+                lambda: self.driver.get_object_meta(self.connection, name, self.container),
+            )
+        except ObjectNotFound:
+            return None
+
     async def _left_by_us(self, key: str) -> str | None:
         """The ETag under the key, if an earlier unanswered write of ours left exactly that."""
         if not self.outcomes.is_in_doubt(key):
             return None
-        try:
-            found: Object = await self.call(
-                "head",
-                key,
-                lambda: self.driver.get_object_meta(
-                    self.connection, self.prefix + key, self.container
-                ),
-            )
-        except ObjectNotFound:
+        found = await self._there(key)
+        if found is None:
             return None
         return found.etag if self.outcomes.may_be_ours(key, found.etag) else None
 
