@@ -4,7 +4,7 @@ Some servers take If-None-Match or If-Match and write all the same, so nothing m
 before this was seen: verb by verb, by a scratch key under the mounted prefix, removed again. The
 answer is kept for 30 days in the state directory. Until it is known, writes carry the conditions
 and are compared just before as well (see `Capabilities.conditions_known`); so nobody waits for the
-probe, and it runs when the mount has been idle for a moment after its first write.
+probe, and it runs when the mount has been idle for a moment after its first write, or 30 s after.
 """
 
 from __future__ import annotations
