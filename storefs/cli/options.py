@@ -28,12 +28,6 @@ from storefs.config import (
     default_state_dir,
 )
 from storefs.errors import ConfigError
-from storefs.units import MIB
-
-# Shares of the memory limit. A quarter holds hot chunks and read-ahead; a record of an inode is
-# stated at 300 bytes at most, so 1,000 of them for each MiB of the limit are under a third.
-_CACHE_SHARE = 4
-_INODES_PER_MIB = 1000
 
 
 def url_text(url: StoreUrl) -> str:
@@ -141,12 +135,11 @@ def mount_config(settings: Settings) -> MountConfig:
     found.setdefault("cache.directory", default_cache_dir())
     found.setdefault("write.state_dir", default_state_dir())
     found.setdefault("log.fallback_dir", found["write.state_dir"])
-    limit_mib = found["memory_limit_bytes"] // MIB
     return MountConfig(
         mountpoint=Path(mounttable.resolve(os.path.expanduser(settings.directory))),
         store=store,
-        cache=CacheConfig(**_layer(found, "cache"), memory_bytes=limit_mib * MIB // _CACHE_SHARE),
-        tree=TreeConfig(**_layer(found, "tree"), max_inodes=limit_mib * _INODES_PER_MIB),
+        cache=CacheConfig(**_layer(found, "cache")),
+        tree=TreeConfig(**_layer(found, "tree")),
         write=WriteConfig(**_layer(found, "write")),
         log=LogConfig(**_layer(found, "log")),
         memory_limit_bytes=found["memory_limit_bytes"],

@@ -234,8 +234,16 @@ class Changes(Lookup):
         for found in page:
             if found.name in (prefix, prefix + names.FLAG_NAME):
                 await self.store.delete(found.name, if_match=found.etag)
-        if self.directory(inode).folder_marker:
-            await self.store.delete(prefix[:-1] + names.FOLDER_SUFFIX)
+        await self.remove_folder(inode)
+
+    async def remove_folder(self, inode: Inode) -> bool:
+        """Delete the foreign marker of a directory; True if it was known to have one."""
+        folders = self.directory(inode.parent).folders if inode.parent is not None else set()
+        if inode.name not in folders:
+            return False
+        await self.store.delete(inode.key[:-1] + names.FOLDER_SUFFIX)
+        folders.discard(inode.name)
+        return True
 
     # -- symbolic links ------------------------------------------------------------------------
 

@@ -54,8 +54,8 @@ class Page:
     entries: list[Entry]
     asked_at: float
     following: str | None
-    has_marker: bool = False
     has_flag: bool = False
+    folders: set[str] = field(default_factory=set)
     hidden: int = 0
 
 
@@ -70,7 +70,7 @@ class Directory:
     announced_at: float = float("-inf")  # when the store was last asked (trio time)
     changes: dict[str, Change] = field(default_factory=dict)
     here: dict[str, Inode] = field(default_factory=dict)  # not in the store (yet)
-    folder_marker: bool = False  # named by a foreign `dir_$folder$`
+    folders: set[str] = field(default_factory=set)  # names with a foreign marker `dir_$folder$`
     # When something below was removed here (trio time): the directory stays, though that may have
     # been its last object, until rmdir or until the store is seen to have the directory.
     stays_since: float | None = None
@@ -135,8 +135,7 @@ def page_of(objects: list[Object], prefix: str, following: str | None, asked_at:
     cut = len(prefix)
     for listed in objects:
         name = listed.name[cut:]
-        if name == "":
-            page.has_marker = True
+        if name == "":  # the directory's own marker
             continue
         is_dir = listed.is_prefix or name.endswith("/")
         if is_dir:
@@ -148,6 +147,7 @@ def page_of(objects: list[Object], prefix: str, following: str | None, asked_at:
         folder = None if is_dir else names.folder_name(name)
         if folder is not None and names.is_showable(folder) and listed.size == 0:
             found.setdefault(folder, Entry(folder, Kind.DIRECTORY))
+            page.folders.add(folder)
             continue
         if not names.is_showable(name):
             page.hidden += 1

@@ -159,6 +159,7 @@ class Lookup(Knowledge):
         if directory.announced is not False:
             return
         self._count_hidden(inode, page)
+        directory.folders |= page.folders
         if page.following is None:
             self.learn(inode, [page])
         else:
@@ -193,6 +194,7 @@ class Lookup(Knowledge):
         page = page_of(objects, prefix, following, now)
         directory.prune(now - 4 * self.store.timeout_seconds)
         self._count_hidden(inode, page)
+        directory.folders |= page.folders
         if marker is None:
             directory.announced, directory.announced_at = self._announced(page, None), now
         elif page.has_flag:

@@ -218,6 +218,8 @@ class Renames(Changes):
             sources = await self._objects_below(old)
             versions = await self._copy_all(sources, old, new)
             await self._delete_sources(sources)
+            if await self.remove_folder(inode) and not sources:
+                await self.store.put(new, b"")  # its only object was the foreign marker
             self._directory_moved(inode, new_parent, name, versions)
 
     async def _objects_below(self, prefix: str) -> list[Object]:

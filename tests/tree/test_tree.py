@@ -243,6 +243,19 @@ async def test_rmdir_of_what_another_machine_filled_is_refused(tree: Tree, store
     assert keys(store) == ["d/", "d/x"]
 
 
+async def test_a_directory_with_a_foreign_marker_is_removed_and_renamed_with_it(
+    autojump_clock: MockClock, tree: Tree, store: Store
+) -> None:
+    for name in ("a", "b"):
+        put(store, f"{name}_$folder$")
+    assert await names_in(tree, ROOT) == ["a", "b"]
+    await tree.rmdir(tree.table.root, "a")
+    await tree.rename(tree.table.root, "b", tree.table.root, b"c", replace=True)
+    assert keys(store) == ["c/"]
+    await trio.sleep(10)
+    assert await names_in(tree, ROOT) == ["c"]
+
+
 async def test_a_symbolic_link_is_one_after_a_new_mount_too(
     tree: Tree, store: Store, nursery: trio.Nursery
 ) -> None:
